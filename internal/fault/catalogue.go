@@ -1,0 +1,82 @@
+package fault
+
+import (
+	"maps"
+	"slices"
+)
+
+// ID numbers a kind of fault. 1xxx: the configuration, 2xxx: the target, 3xxx: the agent and the link, 4xxx: the debugger,
+// 5xxx: the interception on the workstation, 6xxx: incoming traffic, 9xxx: podstep itself. An ID is never reused.
+type ID int
+
+// The catalogue's ids.
+const (
+	BadConfig        ID = 1001
+	BadFile          ID = 1002
+	BadUsage         ID = 1003
+	NoTarget         ID = 2001
+	TargetForbidden  ID = 2002
+	TargetShared     ID = 2003
+	TargetGone       ID = 2004
+	AgentMissing     ID = 3001
+	AgentStart       ID = 3002
+	AgentVersion     ID = 3003
+	LinkLost         ID = 3004
+	DebuggerMissing  ID = 4001
+	DebuggerStart    ID = 4002
+	DebuggerLost     ID = 4003
+	BuildFailed      ID = 4004
+	UnknownDebugger  ID = 4005
+	NotLinux         ID = 5001
+	KernelLacks      ID = 5002
+	LauncherMissing  ID = 5003
+	LauncherFailed   ID = 5004
+	PortTaken        ID = 6001
+	SubscribeRefused ID = 6002
+	Internal         ID = 9001
+)
+
+// Entry is what the catalogue says of an ID; docs/errors.md is made from it.
+type Entry struct {
+	// Title names the kind.
+	Title string
+	// Why says how it comes about.
+	Why string
+	// Hint is the default advice.
+	Hint string
+}
+
+var catalogue = map[ID]Entry{
+	BadConfig:        {"The configuration is not valid", "The launch configuration or its \"mirror\" block has unknown keys or values out of range.", "Run: podstep check FILE. It lists everything that is wrong, with line numbers."},
+	BadFile:          {"A file cannot be read", "A file named on the command line does not exist, may not be read or is no JSON.", "Check the path and its permissions."},
+	BadUsage:         {"The command line is not valid", "A flag or an argument is missing, unknown or out of range.", "See: podstep help COMMAND"},
+	NoTarget:         {"The target does not exist", "There is no such process.", "Check \"target\" in the \"mirror\" block, for example process/4242."},
+	TargetForbidden:  {"The target may not be entered", "The process belongs to another user, or its namespaces may not be joined.", "Choose a process of your own, or run as its owner."},
+	TargetShared:     {"The target has no network namespace of its own", "The process shares this machine's network, so borrowing its traffic would take the machine's.", "Choose a process in a container or in a network namespace of its own."},
+	TargetGone:       {"The target ended", "The target's process ended while the session was running.", "Start it again, then start the session again."},
+	AgentMissing:     {"The agent's program is missing", "podstep-agent is looked for beside podstep, then on PATH.", "Install all three programs into one directory: make build."},
+	AgentStart:       {"The agent could not start", "The agent's program ended before it greeted.", "Look at the agent's own words above."},
+	AgentVersion:     {"The agent speaks another version", "A podstep of another major version holds the agent of this target.", "Use the same major version as the holder, or wait until that session ends."},
+	LinkLost:         {"The link to the agent was lost", "The agent was ended or the transport broke; the target serves by itself again.", "Start the session again."},
+	DebuggerMissing:  {"The debugger is not installed", "The debugger's program was not found.", "Install it, or give its path in the launch configuration."},
+	DebuggerStart:    {"The debugger could not start", "The debugger ended or did not answer before the session began.", "Look at the debugger's own words above."},
+	DebuggerLost:     {"The debugger ended unexpectedly", "The debugger crashed or was killed.", "Start the session again."},
+	BuildFailed:      {"The program does not build", "The compiler's errors are shown above.", "Mend the errors and press F5 again."},
+	UnknownDebugger:  {"The debugger is not known", "\"debugger\" names a debugger that podstep does not wrap.", "Use one of: dlv, debugpy."},
+	NotLinux:         {"The workstation is not Linux", "podstep intercepts the debuggee by means of the Linux kernel.", "Run the editor's backend on Linux: WSL2, Remote SSH or a dev container."},
+	KernelLacks:      {"The kernel lacks what the interception needs", "seccomp user notification with ADDFD_SEND (Linux 5.14) and pidfd_getfd are needed; some sandboxes forbid them.", "Use a kernel of 5.14 or later; in a container allow seccomp and add SYS_PTRACE."},
+	LauncherMissing:  {"The launcher's program is missing", "podstep-launch is looked for beside podstep, then on PATH.", "Install all three programs into one directory: make build."},
+	LauncherFailed:   {"The debuggee could not be started under interception", "The launcher ended before the debuggee ran.", "Look at the launcher's own words above."},
+	PortTaken:        {"The port is stolen by another session", "Only one unfiltered session can steal a port of a target at a time.", "Ask the holder, use \"incoming\": {\"mode\": \"mirror\"}, or choose another port."},
+	SubscribeRefused: {"The agent cannot take the port's traffic", "The agent lacks a capability or the kernel lacks nf_tables with tproxy.", "See the cause; mirroring needs NET_RAW, stealing NET_ADMIN."},
+	Internal:         {"Something unexpected happened", "This is a defect of podstep.", "Please report it with the debug log."},
+}
+
+// IDs lists the catalogue in order.
+func IDs() []ID { return slices.Sorted(maps.Keys(catalogue)) }
+
+// Lookup returns the catalogue's entry for id, and whether there is one.
+func Lookup(id ID) (Entry, bool) {
+	e, ok := catalogue[id]
+	return e, ok
+}

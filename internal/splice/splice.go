@@ -1,0 +1,135 @@
+// Package splice joins two connections and keeps half-closed ones working. It knows nothing of what flows through.
+package splice
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Conn is a connection whose halves end separately. *net.TCPConn, *net.UnixConn and *mux.Stream are.
+type Conn interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
+// Options of Join. The zero value works.
+type Options struct {
+	// HalfClosedIdle ends a joint whose one half is over when the other half carries nothing for so long. If zero, 10 min.
+	HalfClosedIdle time.Duration
+}
+
+// Stats says what a joint carried, in bytes.
+type Stats struct {
+	AToB, BToA int64
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
+// Join copies both ways until both halves are over, forwards each end of a half, and passes a reset on as a reset.
+// It closes both. The error is nil when both halves ended cleanly; ctx's end resets both.
+func Join(ctx context.Context, a, b Conn, opts Options) (Stats, error) {
+	if opts.HalfClosedIdle == 0 {
+		opts.HalfClosedIdle = 10 * time.Minute
+	}
+	j := &joint{a: a, b: b}
+	defer context.AfterFunc(ctx, j.reset)()
+	var stats Stats
+	var errB error
+	var other sync.WaitGroup
+	other.Go(func() { errB = j.copy(a, b, &stats.BToA) })
+	errA := j.copy(b, a, &stats.AToB)
+	stop := j.watchIdle(opts.HalfClosedIdle)
+	other.Wait()
+	stop()
+	err := errors.Join(errA, errB)
+	if err == nil {
+		_ = a.Close()
+		_ = b.Close()
+	}
+	return stats, err
+}
+
+type joint struct {
+	a, b  Conn
+	moved atomic.Int64
+	once  sync.Once
+}
+
+// copy carries src to dst until src ends. An error resets both sides, so that the other half ends too.
+func (j *joint) copy(dst, src Conn, n *int64) error {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	for {
+		r, err := src.Read(*buf)
+		if r > 0 {
+			w, werr := dst.Write((*buf)[:r])
+			*n += int64(w)
+			j.moved.Add(int64(w))
+			if werr != nil {
+				j.reset()
+				return werr
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			if err := dst.CloseWrite(); err != nil && !gone(err) {
+				j.reset()
+				return err
+			}
+			return nil
+		}
+		if err != nil {
+			j.reset()
+			return err
+		}
+	}
+}
+
+// watchIdle resets the joint when nothing moves for d; the returned function ends the watch.
+func (j *joint) watchIdle(d time.Duration) (stop func()) {
+	seen := j.moved.Load()
+	var timer *time.Timer
+	var mu sync.Mutex
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(d, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if now := j.moved.Load(); now != seen {
+			seen = now
+			timer.Reset(d)
+			return
+		}
+		j.reset()
+	})
+	return func() { timer.Stop() }
+}
+
+func (j *joint) reset() {
+	j.once.Do(func() {
+		Reset(j.a)
+		Reset(j.b)
+	})
+}
+
+// Reset closes c so that the other end sees a reset where c can say it: TCP by a linger of zero, a stream by its own Reset.
+func Reset(c io.Closer) {
+	switch c := c.(type) {
+	case interface{ Reset() }:
+		c.Reset()
+	case *net.TCPConn:
+		_ = c.SetLinger(0)
+		_ = c.Close()
+	default:
+		_ = c.Close()
+	}
+}
+
+func gone(err error) bool {
+	return errors.Is(err, syscall.ENOTCONN) || errors.Is(err, net.ErrClosed)
+}

@@ -1,0 +1,81 @@
+package wire
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Control methods. The adapter calls, the agent answers; Method* below "notices" go the other way and have no answer.
+const (
+	MethodDescribe    = "describe"
+	MethodSubscribe   = "subscribe"
+	MethodUnsubscribe = "unsubscribe"
+
+	NoticeEnded = "ended"
+	NoticeLost  = "lost"
+)
+
+// DescribeParams asks what a process in the target sees.
+type DescribeParams struct {
+	// Environment asks for the environment too; without it no variable leaves the target.
+	Environment bool `json:"environment,omitempty"`
+}
+
+// Description is what a process in the target sees.
+type Description struct {
+	Hostname string `json:"hostname"`
+	// Addresses are the target's own, without loopback and link-local.
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+	// Environment is the target process's own, as KEY=VALUE, in its order.
+	Environment []string `json:"environment,omitempty"`
+	// ResolvConf is the text of the target's /etc/resolv.conf.
+	ResolvConf string `json:"resolvConf,omitempty"`
+}
+
+// Mode says what happens to the target's incoming traffic.
+type Mode string
+
+const (
+	// ModeSteal : the debuggee answers instead of the target.
+	ModeSteal Mode = "steal"
+	// ModeMirror : the debuggee gets a copy, its answers are dropped.
+	ModeMirror Mode = "mirror"
+)
+
+// SubscribeParams asks for the traffic of one port of the target. Connections that exist already stay as they are.
+type SubscribeParams struct {
+	Port uint16 `json:"port"`
+	Mode Mode   `json:"mode"`
+}
+
+// Subscription is the grant. It ends with Unsubscribe or with the link.
+type Subscription struct {
+	ID uint64 `json:"id"`
+}
+
+// UnsubscribeParams ends one subscription. Connections that were delivered go on.
+type UnsubscribeParams struct {
+	ID uint64 `json:"id"`
+}
+
+// EndedParams tells that the agent ended a subscription by itself.
+type EndedParams struct {
+	ID      uint64  `json:"id"`
+	Refusal Refusal `json:"refusal"`
+}
+
+// LostParams counts what a mirror could not deliver since the last notice.
+type LostParams struct {
+	ID uint64 `json:"id"`
+	// Packets the kernel dropped before the agent read them.
+	Packets uint64 `json:"packets,omitempty"`
+	// Connections whose copy was given up: gaps, memory, or a debuggee that did not read.
+	Connections uint64 `json:"connections,omitempty"`
+}
+
+// Holder describes who holds a stolen port. It is stored beside the rule, where every agent can read it.
+type Holder struct {
+	Name    string    `json:"name"`
+	Session string    `json:"session,omitempty"`
+	Since   time.Time `json:"since"`
+}
