@@ -1,0 +1,71 @@
+// Package config is the "mirror" block of a launch configuration: its keys, their defaults, and everything that can be
+// wrong with it. It is pure: bytes in, values and problems out. The comments of its structs are the user's documentation;
+// the JSON schema, the extension's attributes and docs/configuration.md are generated from them (see gen).
+package config
+
+// Modes of incoming traffic.
+const (
+	// Mirrored traffic is a copy: the target answers, the debuggee's answers are dropped.
+	ModeMirror = "mirror"
+	// Stolen traffic is answered by the debuggee.
+	ModeSteal = "steal"
+	// Off leaves the target's incoming traffic alone.
+	ModeOff = "off"
+)
+
+// Mirror says which process the debuggee stands in for, and what of that process's surroundings it gets.
+type Mirror struct {
+	// The process to stand in for: `process/PID`, a process on this machine in a network namespace of its own.
+	Target string `json:"target" jsonschema:"required,pattern=^process/[1-9][0-9]*$,example=process/4242"`
+	// Requests that others make to the target.
+	Incoming Incoming `json:"incoming"`
+	// Connections that the debuggee makes.
+	Outgoing Outgoing `json:"outgoing"`
+	// Whether names are resolved as the target resolves them, with its search list and its servers.
+	DNS bool `json:"dns" jsonschema:"default=true"`
+	// Whether the debuggee sees the target's hostname as its own.
+	Hostname bool `json:"hostname" jsonschema:"default=true"`
+	// Which of the target's environment variables the debuggee gets.
+	Env Env `json:"env"`
+}
+
+// Incoming says what happens to requests that others make to the target.
+type Incoming struct {
+	// `mirror` gives the debuggee a copy of the traffic and drops its answers; the target notices nothing. `steal` lets the
+	// debuggee answer instead of the target. `off` leaves incoming traffic alone.
+	Mode string `json:"mode" jsonschema:"enum=mirror,enum=steal,enum=off,default=mirror"`
+	// The target's ports, each with the debuggee's port that gets its traffic: `{"80": 8080}`. Without it, every port that
+	// the debuggee listens on gets the traffic of the target's port of the same number.
+	Ports map[uint16]uint16 `json:"ports,omitempty"`
+}
+
+// Outgoing says where the debuggee's connections are made.
+type Outgoing struct {
+	// Whether TCP connections of the debuggee are made from the target's network. Loopback is always this machine's.
+	TCP bool `json:"tcp" jsonschema:"default=true"`
+	// Destinations that are reached from this machine nevertheless: an address (`10.0.0.1`), a prefix (`192.168.0.0/16`), each
+	// with a port if wanted (`192.168.0.0/16:5432`, `[fd00::/8]:5432`), or a port alone (`:443`). Names cannot be used here.
+	Local []string `json:"local,omitempty" jsonschema:"example=192.168.0.0/16:5432,example=:443"`
+}
+
+// Env chooses among the target's environment variables. The rest of the debuggee's environment is this machine's.
+type Env struct {
+	// Names of variables to take; `*` stands for any characters. A name written out in full is taken even when it is one of
+	// those that stay this machine's (see the list below).
+	Include []string `json:"include" jsonschema:"default=*"`
+	// Names of variables to leave out, besides those that stay this machine's; `*` stands for any characters.
+	Exclude []string `json:"exclude,omitempty"`
+	// Variables to set, whatever the target has.
+	Override map[string]string `json:"override,omitempty"`
+}
+
+// Default is an empty block: traffic is mirrored, everything else is the target's. It has no target.
+func Default() Mirror {
+	return Mirror{
+		Incoming: Incoming{Mode: ModeMirror},
+		Outgoing: Outgoing{TCP: true},
+		DNS:      true,
+		Hostname: true,
+		Env:      Env{Include: []string{"*"}},
+	}
+}

@@ -1,0 +1,265 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tailscale/hujson"
+)
+
+// maxText bounds a file: a launch.json is some kilobytes.
+const maxText = 4 << 20
+
+// reader walks a syntax tree and collects problems. Paths are what people see; shapes are paths with every element of a
+// list as "[]" and every key of a map as "{}".
+type reader struct {
+	text     []byte
+	rules    map[string]rule
+	seen     map[string]bool // paths that the text has
+	problems Problems
+}
+
+// open parses text. A syntax error is the reader's only problem then.
+func open(text []byte, rules map[string]rule) (hujson.Value, *reader) {
+	// hujson wants a line comment to end with a line; editors do not.
+	text = append(bytes.TrimPrefix(bytes.Clone(text), []byte("\ufeff")), '\n')
+	r := &reader{text: text, rules: rules, seen: map[string]bool{}}
+	if len(text) > maxText {
+		r.add(0, "", fmt.Sprintf("more than %d MiB long", maxText>>20))
+		return hujson.Value{}, r
+	}
+	root, err := hujson.Parse(text)
+	if err != nil {
+		r.problems = Problems{syntaxProblem(err)}
+	}
+	return root, r
+}
+
+var syntaxError = regexp.MustCompile(`(?s)^hujson: line (\d+), column (\d+): (.*)$`)
+
+// syntaxProblem takes the position out of hujson's message, which has no other form.
+func syntaxProblem(err error) Problem {
+	m := syntaxError.FindStringSubmatch(err.Error())
+	if m == nil {
+		return Problem{Line: 1, Column: 1, Text: err.Error()}
+	}
+	line, _ := strconv.Atoi(m[1])
+	column, _ := strconv.Atoi(m[2])
+	return Problem{Line: line, Column: column, Text: "not JSON: " + m[3]}
+}
+
+// into stores v in dst, which keeps its default where v is wrong.
+func (r *reader) into(v hujson.Value, path, shape string, dst reflect.Value) {
+	r.seen[path] = true
+	switch dst.Kind() {
+	case reflect.Struct:
+		r.intoStruct(v, path, shape, dst)
+	case reflect.Map:
+		r.intoMap(v, path, shape, dst)
+	case reflect.Slice:
+		r.intoSlice(v, path, shape, dst)
+	case reflect.Bool:
+		if r.want(v, path, "true or false", 't', 'f') {
+			dst.SetBool(v.Value.(hujson.Literal).Bool())
+		}
+	case reflect.String:
+		if r.want(v, path, "a string", '"') {
+			s := v.Value.(hujson.Literal).String()
+			r.check(v.StartOffset, path, shape, s)
+			dst.SetString(s)
+		}
+	case reflect.Uint16:
+		if r.want(v, path, "a port number", '0') {
+			r.port(v.StartOffset, path, v.Value.(hujson.Literal).String(), dst)
+		}
+	default:
+		panic("config: no reader for " + dst.Type().String()) // a field of a type that mirror.go does not have
+	}
+}
+
+func (r *reader) intoStruct(v hujson.Value, path, shape string, dst reflect.Value) {
+	fields := map[string]int{}
+	var known []string
+	for i := range dst.NumField() {
+		name, _, _ := strings.Cut(dst.Type().Field(i).Tag.Get("json"), ",")
+		fields[name] = i
+		known = append(known, name)
+	}
+	for name, m := range r.members(v, path) {
+		i, ok := fields[name]
+		if !ok {
+			r.unknown(m.Name.StartOffset, join(path, name), name, known)
+			continue
+		}
+		r.into(m.Value, join(path, name), join(shape, name), dst.Field(i))
+	}
+}
+
+func (r *reader) intoMap(v hujson.Value, path, shape string, dst reflect.Value) {
+	out := reflect.MakeMap(dst.Type())
+	for name, m := range r.members(v, path) {
+		key, at := reflect.New(dst.Type().Key()).Elem(), join(path, name)
+		if key.Kind() == reflect.Uint16 {
+			if !r.port(m.Name.StartOffset, at, name, key) {
+				continue
+			}
+		} else if !r.check(m.Name.StartOffset, at, shape+"{}", name) {
+			continue
+		}
+		if key.Kind() == reflect.String {
+			key.SetString(name)
+		}
+		value := reflect.New(dst.Type().Elem()).Elem()
+		r.into(m.Value, at, shape+"{}=", value)
+		if dup := sameValue(out, value); dup.IsValid() && value.Kind() == reflect.Uint16 && value.Uint() != 0 {
+			r.add(m.Value.StartOffset, at, fmt.Sprintf("port %d of the debuggee is that of the target's port %d already", value.Uint(), dup.Uint()))
+		}
+		out.SetMapIndex(key, value)
+	}
+	dst.Set(out)
+}
+
+// sameValue returns the key of m that holds value already.
+func sameValue(m, value reflect.Value) reflect.Value {
+	for _, k := range m.MapKeys() {
+		if m.MapIndex(k).Equal(value) {
+			return k
+		}
+	}
+	return reflect.Value{}
+}
+
+func (r *reader) intoSlice(v hujson.Value, path, shape string, dst reflect.Value) {
+	list, ok := v.Value.(*hujson.Array)
+	if !ok {
+		r.wrong(v, path, "a list")
+		return
+	}
+	out := reflect.MakeSlice(dst.Type(), len(list.Elements), len(list.Elements))
+	for i, e := range list.Elements {
+		r.into(e, path+"["+strconv.Itoa(i)+"]", shape+"[]", out.Index(i))
+	}
+	dst.Set(out)
+}
+
+// members yields an object's members in order and reports keys that come twice; anything else is reported and yields nothing.
+func (r *reader) members(v hujson.Value, path string) func(func(string, hujson.ObjectMember) bool) {
+	return func(yield func(string, hujson.ObjectMember) bool) {
+		object, ok := v.Value.(*hujson.Object)
+		if !ok {
+			r.wrong(v, path, "an object")
+			return
+		}
+		seen := map[string]bool{}
+		for _, m := range object.Members {
+			name := m.Name.Value.(hujson.Literal).String()
+			if seen[name] {
+				r.add(m.Name.StartOffset, join(path, name), "given twice")
+				continue
+			}
+			seen[name] = true
+			if !yield(name, m) {
+				return
+			}
+		}
+	}
+}
+
+// port stores a port number 1 to 65535 in dst and tells whether s is one.
+func (r *reader) port(offset int, path, s string, dst reflect.Value) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 || s != strconv.FormatUint(n, 10) {
+		r.add(offset, path, fmt.Sprintf("port %s is not a whole number from 1 to 65535", s))
+		return false
+	}
+	dst.SetUint(n)
+	return true
+}
+
+// check applies the rule for shape and tells whether s keeps it.
+func (r *reader) check(offset int, path, shape, s string) bool {
+	keeps, ok := r.rules[shape]
+	if !ok {
+		return true
+	}
+	if err := keeps(s); err != nil {
+		r.add(offset, path, err.Error())
+		return false
+	}
+	return true
+}
+
+func (r *reader) want(v hujson.Value, path, what string, kinds ...hujson.Kind) bool {
+	if slices.Contains(kinds, v.Value.Kind()) {
+		return true
+	}
+	r.wrong(v, path, what)
+	return false
+}
+
+func (r *reader) wrong(v hujson.Value, path, want string) {
+	r.add(v.StartOffset, path, fmt.Sprintf("want %s, got %s", want, describe(v)))
+}
+
+func (r *reader) unknown(offset int, path, name string, known []string) {
+	text := "unknown key"
+	if near := nearest(name, known); near != "" {
+		text += fmt.Sprintf("; did you mean %q?", near)
+	} else {
+		text += "; known are " + strings.Join(known, ", ")
+	}
+	r.add(offset, path, text)
+}
+
+func (r *reader) add(offset int, path, text string) {
+	before := r.text[:offset]
+	line := 1 + bytes.Count(before, []byte("\n"))
+	column := 1 + len([]rune(string(before[bytes.LastIndexByte(before, '\n')+1:])))
+	r.problems = append(r.problems, Problem{Line: line, Column: column, Path: path, Text: text})
+}
+
+func (r *reader) sorted() Problems {
+	slices.SortStableFunc(r.problems, func(a, b Problem) int {
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Column - b.Column
+	})
+	return r.problems
+}
+
+// describe names a value in a person's words, short enough for a message.
+func describe(v hujson.Value) string {
+	switch v.Value.Kind() {
+	case '{':
+		return "an object"
+	case '[':
+		return "a list"
+	case 'n':
+		return "null"
+	case '"':
+		return "the string " + shorten(string(v.Value.(hujson.Literal)))
+	case '0':
+		return "the number " + shorten(string(v.Value.(hujson.Literal)))
+	}
+	return string(v.Value.(hujson.Literal))
+}
+
+func shorten(s string) string {
+	if r := []rune(s); len(r) > 40 {
+		return string(r[:40]) + "..."
+	}
+	return s
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}

@@ -1,0 +1,148 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"podstep.dev/internal/fault"
+)
+
+// rule says in a person's words what is wrong with a string of the block, or nil.
+type rule func(string) error
+
+// rules holds each shape's rule; see reader for shapes.
+func rules() map[string]rule {
+	return map[string]rule{
+		"target":           checkTarget,
+		"incoming.mode":    oneOf(ModeMirror, ModeSteal, ModeOff),
+		"outgoing.local[]": checkLocal,
+		"env.include[]":    checkPattern,
+		"env.exclude[]":    checkPattern,
+		"env.override{}":   checkName,
+		"env.override{}=":  checkValue,
+	}
+}
+
+func checkTarget(s string) error {
+	_, err := ParseTarget(s)
+	var f *fault.Fault
+	if errors.As(err, &f) {
+		return errors.New(f.What)
+	}
+	return err
+}
+
+func oneOf(words ...string) rule {
+	return func(s string) error {
+		if slices.Contains(words, s) {
+			return nil
+		}
+		if near := nearest(s, words); near != "" {
+			return fmt.Errorf("unknown value %q; did you mean %q?", s, near)
+		}
+		return fmt.Errorf("unknown value %q; known are %s", s, strings.Join(words, ", "))
+	}
+}
+
+// checkLocal reads an address or prefix, with a port or without, or a port alone.
+func checkLocal(s string) error {
+	host, port, err := splitLocal(s)
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0) {
+		return fmt.Errorf("%q: port %s is not a whole number from 1 to 65535", s, port)
+	}
+	if host == "" {
+		if port == "" {
+			return errors.New(`empty; want an address, a prefix or a port such as ":443"`)
+		}
+		return nil
+	}
+	if address, bits, isPrefix := strings.Cut(host, "/"); isPrefix {
+		return checkPrefix(s, address, bits)
+	}
+	if _, err := netip.ParseAddr(host); err != nil {
+		return badHost(s, host)
+	}
+	return nil
+}
+
+// splitLocal takes the port off. An IPv6 address with a port stands in brackets; without brackets it has no port.
+func splitLocal(s string) (host, port string, err error) {
+	if rest, bracketed := strings.CutPrefix(s, "["); bracketed {
+		host, port, found := strings.Cut(rest, "]")
+		switch {
+		case !found:
+			return "", "", fmt.Errorf("%q has no closing bracket", s)
+		case port == "":
+			return host, "", nil
+		case !strings.HasPrefix(port, ":") || port == ":":
+			return "", "", fmt.Errorf("%q: want :PORT after the bracket", s)
+		}
+		return host, port[1:], nil
+	}
+	if strings.Count(s, ":") != 1 {
+		return s, "", nil
+	}
+	host, port, _ = strings.Cut(s, ":")
+	if port == "" {
+		return "", "", fmt.Errorf("%q: want a port after the colon", s)
+	}
+	return host, port, nil
+}
+
+func checkPrefix(s, address, bits string) error {
+	if _, err := netip.ParseAddr(address); err != nil {
+		return badHost(s, address)
+	}
+	prefix, err := netip.ParsePrefix(address + "/" + bits)
+	if err != nil {
+		return fmt.Errorf("%q: /%s is no prefix length of %s", s, bits, address)
+	}
+	if prefix != prefix.Masked() {
+		return fmt.Errorf("%q: the address has bits beyond the prefix; did you mean %s?", s, prefix.Masked())
+	}
+	return nil
+}
+
+// badHost tells a name from a mistyped address.
+func badHost(s, host string) error {
+	if strings.ContainsFunc(host, func(c rune) bool { return c > 'f' && c <= 'z' || c > 'F' && c <= 'Z' }) {
+		return fmt.Errorf("%q: %q is a name; names are resolved before the connection is made, so only addresses, prefixes and ports can be told apart", s, host)
+	}
+	return fmt.Errorf("%q: %q is not an IP address", s, host)
+}
+
+// checkPattern wants a variable's name in which * stands for any characters.
+func checkPattern(s string) error {
+	if err := checkName(s); err != nil {
+		return err
+	}
+	if _, err := path.Match(s, ""); err != nil {
+		return fmt.Errorf("%q is no pattern: %w", s, err)
+	}
+	return nil
+}
+
+func checkName(s string) error {
+	switch {
+	case s == "":
+		return errors.New("the name of a variable is empty")
+	case strings.ContainsAny(s, "=\x00"):
+		return fmt.Errorf("%q cannot be the name of a variable", s)
+	}
+	return nil
+}
+
+func checkValue(s string) error {
+	if strings.Contains(s, "\x00") {
+		return errors.New("the value has a NUL character, which no variable can have")
+	}
+	return nil
+}
