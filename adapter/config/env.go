@@ -2,7 +2,6 @@ package config
 
 import (
 	"maps"
-	"path"
 	"slices"
 	"strings"
 )
@@ -35,10 +34,25 @@ func (e Env) takes(name string) bool {
 	return matches(e.Include, name)
 }
 
-// matches tells whether one of the patterns covers name. Parse refuses malformed patterns; here they match nothing.
+// matches tells whether one of the patterns covers name.
 func matches(patterns []string, name string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool {
-		ok, err := path.Match(p, name)
-		return err == nil && ok
-	})
+	return slices.ContainsFunc(patterns, func(p string) bool { return covers(p, name) })
+}
+
+// covers matches name with a pattern in which * stands for any characters, none included.
+func covers(pattern, name string) bool {
+	head, tail, found := strings.Cut(pattern, "*")
+	if !found {
+		return pattern == name
+	}
+	rest, ok := strings.CutPrefix(name, head)
+	for ok {
+		part, after, more := strings.Cut(tail, "*")
+		if !more {
+			return strings.HasSuffix(rest, part)
+		}
+		_, rest, ok = strings.Cut(rest, part)
+		tail = after
+	}
+	return false
 }

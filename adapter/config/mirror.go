@@ -16,7 +16,7 @@ const (
 // Mirror says which process the debuggee stands in for, and what of that process's surroundings it gets.
 type Mirror struct {
 	// The process to stand in for: `process/PID`, a process on this machine in a network namespace of its own.
-	Target string `json:"target" jsonschema:"required,pattern=^process/[1-9][0-9]*$,example=process/4242"`
+	Target string `json:"target" jsonschema:"required,example=process/4242"`
 	// Requests that others make to the target.
 	Incoming Incoming `json:"incoming"`
 	// Connections that the debuggee makes.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -31,11 +32,15 @@ func (p Problem) withoutPosition() string {
 // Problems is everything that is wrong with a configuration, in the order of the file. It is the cause of Parse's fault.
 type Problems []Problem
 
-// Error lists all problems on one line.
+// Error lists all problems on one line. A text of one line came over a wire, and its positions would tell a person nothing:
+// they are left out then.
 func (ps Problems) Error() string {
+	oneLine := !slices.ContainsFunc(ps, func(p Problem) bool { return p.Line > 1 })
 	all := make([]string, len(ps))
 	for i, p := range ps {
-		all[i] = p.String()
+		if all[i] = p.String(); oneLine {
+			all[i] = p.withoutPosition()
+		}
 	}
 	return strings.Join(all, "; ")
 }

@@ -172,12 +172,12 @@ func (r *reader) members(v hujson.Value, path string) func(func(string, hujson.O
 
 // port stores a port number 1 to 65535 in dst and tells whether s is one.
 func (r *reader) port(offset int, path, s string, dst reflect.Value) bool {
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || n == 0 || s != strconv.FormatUint(n, 10) {
-		r.add(offset, path, fmt.Sprintf("port %s is not a whole number from 1 to 65535", s))
+	n, err := parsePort(s)
+	if err != nil {
+		r.add(offset, path, err.Error())
 		return false
 	}
-	dst.SetUint(n)
+	dst.SetUint(uint64(n))
 	return true
 }
 

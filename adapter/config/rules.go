@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"podstep.dev/internal/fault"
@@ -20,9 +18,9 @@ func rules() map[string]rule {
 	return map[string]rule{
 		"target":           checkTarget,
 		"incoming.mode":    oneOf(ModeMirror, ModeSteal, ModeOff),
-		"outgoing.local[]": checkLocal,
-		"env.include[]":    checkPattern,
-		"env.exclude[]":    checkPattern,
+		"outgoing.local[]": CheckLocal,
+		"env.include[]":    checkName,
+		"env.exclude[]":    checkName,
 		"env.override{}":   checkName,
 		"env.override{}=":  checkValue,
 	}
@@ -49,14 +47,15 @@ func oneOf(words ...string) rule {
 	}
 }
 
-// checkLocal reads an address or prefix, with a port or without, or a port alone.
-func checkLocal(s string) error {
+// CheckLocal says what is wrong with one destination of "outgoing.local": an address or a prefix, with a port or without,
+// or a port alone.
+func CheckLocal(s string) error {
 	host, port, err := splitLocal(s)
 	if err != nil {
 		return err
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0) {
-		return fmt.Errorf("%q: port %s is not a whole number from 1 to 65535", s, port)
+	if _, err := parsePort(port); port != "" && err != nil {
+		return fmt.Errorf("%q: %w", s, err)
 	}
 	if host == "" {
 		if port == "" {
@@ -119,17 +118,7 @@ func badHost(s, host string) error {
 	return fmt.Errorf("%q: %q is not an IP address", s, host)
 }
 
-// checkPattern wants a variable's name in which * stands for any characters.
-func checkPattern(s string) error {
-	if err := checkName(s); err != nil {
-		return err
-	}
-	if _, err := path.Match(s, ""); err != nil {
-		return fmt.Errorf("%q is no pattern: %w", s, err)
-	}
-	return nil
-}
-
+// checkName wants a variable's name, or a pattern of one: * has no other meaning in a name.
 func checkName(s string) error {
 	switch {
 	case s == "":

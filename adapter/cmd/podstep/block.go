@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"podstep.dev/adapter/config"
+	"podstep.dev/internal/fault"
+)
+
+// block makes the "mirror" block of a run: the file's or the defaults, and the flags on top of it.
+func (p *podstep) block(f *runFlags) (config.Mirror, error) {
+	m, err := p.blockOfFile(f)
+	if err != nil {
+		return config.Mirror{}, err
+	}
+	if err := f.incoming(&m); err != nil {
+		return config.Mirror{}, err
+	}
+	for _, local := range f.local {
+		if err := config.CheckLocal(local); err != nil {
+			return config.Mirror{}, usage("--local %w", err)
+		}
+		m.Outgoing.Local = append(m.Outgoing.Local, local)
+	}
+	for _, assignment := range f.env {
+		name, value, found := strings.Cut(assignment, "=")
+		if !found || name == "" {
+			return config.Mirror{}, usage("--env %s: want NAME=VALUE", assignment)
+		}
+		if m.Env.Override == nil {
+			m.Env.Override = map[string]string{}
+		}
+		m.Env.Override[name] = value
+	}
+	if f.noEnv {
+		m.Env.Include = nil
+	}
+	m.DNS = m.DNS && !f.noDNS
+	m.Hostname = m.Hostname && !f.noHostname
+	m.Outgoing.TCP = m.Outgoing.TCP && !f.noOutgoing
+	return m, nil
+}
+
+// blockOfFile reads -f, or makes the default block; --target wins over the file's.
+func (p *podstep) blockOfFile(f *runFlags) (config.Mirror, error) {
+	if f.target == "" && f.file == "" {
+		return config.Mirror{}, usage("no target is given: --target process/PID, or -f FILE with one")
+	}
+	text := []byte("{}")
+	if f.file != "" {
+		var err error
+		if text, err = p.read(f.file); err != nil {
+			return config.Mirror{}, err
+		}
+	}
+	if f.target == "" {
+		return config.Parse(text)
+	}
+	target, err := config.ParseTarget(f.target)
+	if err != nil {
+		return config.Mirror{}, err
+	}
+	return config.ParseFor(target, text)
+}
+
+// incoming replaces the file's incoming traffic when a flag names a port.
+func (f *runFlags) incoming(m *config.Mirror) error {
+	flag, ports := "--steal", f.steal
+	switch {
+	case len(f.steal) > 0 && len(f.mirror) > 0:
+		return usage("--steal and --mirror exclude each other: a session either answers requests or gets copies")
+	case len(f.steal) > 0:
+		m.Incoming = config.Incoming{Mode: config.ModeSteal}
+	case len(f.mirror) > 0:
+		m.Incoming = config.Incoming{Mode: config.ModeMirror}
+		flag, ports = "--mirror", f.mirror
+	default:
+		return nil
+	}
+	m.Incoming.Ports = map[uint16]uint16{}
+	takenBy := map[uint16]uint16{}
+	for _, s := range ports {
+		target, debuggee, err := config.ParsePort(s)
+		if err != nil {
+			return usage("%s %s: %w", flag, s, err)
+		}
+		if _, twice := m.Incoming.Ports[target]; twice {
+			return usage("%s %s: the target's port %d is given twice", flag, s, target)
+		}
+		if other, taken := takenBy[debuggee]; taken {
+			return usage("%s %s: port %d of the command is that of the target's port %d already", flag, s, debuggee, other)
+		}
+		m.Incoming.Ports[target], takenBy[debuggee] = debuggee, target
+	}
+	return nil
+}
+
+func usage(format string, args ...any) *fault.Fault {
+	return fault.New(fault.BadUsage, fmt.Errorf(format, args...).Error(), nil)
+}

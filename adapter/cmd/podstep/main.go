@@ -1,0 +1,19 @@
+// Command podstep is what an editor and a person start: "podstep dap" is a debug adapter, "podstep run" the same session
+// without a debugger, and the rest helps to set them up. Exit status: 0, or the command's own for run (128+N after signal N);
+// 1 for a fault, which is printed with its id; 2 for a command line that makes no sense.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	p := &podstep{in: os.Stdin, out: os.Stdout, errs: os.Stderr, getenv: os.Getenv, sessions: sessions{}}
+	status := p.execute(ctx, os.Args[1:])
+	stop()
+	os.Exit(status)
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"podstep.dev/internal/fault"
+)
+
+// runFlags are the flags of run; what is not given stays as the file or the defaults have it.
+type runFlags struct {
+	target, file                         string
+	steal, mirror, local, env            []string
+	noDNS, noHostname, noOutgoing, noEnv bool
+}
+
+func (p *podstep) runCommand() *cobra.Command {
+	f := &runFlags{}
+	cmd := &cobra.Command{
+		Use:   "run --target TARGET [flags] -- COMMAND ARG...",
+		Short: "Run a command in the target's place, without a debugger",
+		Long: `run starts a command that stands in for the target: it gets the target's incoming requests (a copy, unless they are stolen),
+its network, names and environment. Signals and the exit status pass through.`,
+		Example: `  podstep run --target process/4242 --steal 80:8080 -- python3 server.py
+  podstep run -f mirror.json --no-dns -- ./shop
+  podstep run --target process/4242 -- curl http://payments/`,
+		DisableFlagsInUseLine: true,
+		Args:                  cobra.ArbitraryArgs,
+		RunE:                  func(cmd *cobra.Command, args []string) error { return p.run(cmd.Context(), f, args) },
+	}
+	flags := cmd.Flags()
+	flags.SetInterspersed(false)
+	flags.StringVar(&f.target, "target", "", "the `target`: process/PID")
+	flags.StringVarP(&f.file, "file", "f", "", "read the \"mirror\" block from this `file`; flags come on top of it")
+	flags.StringArrayVar(&f.steal, "steal", nil, "let the command answer the target's `port[:local]`; local is the command's port if it differs")
+	flags.StringArrayVar(&f.mirror, "mirror", nil, "give the command a copy of what comes to the target's `port[:local]`")
+	flags.StringArrayVar(&f.local, "local", nil, "reach this `destination` from this machine: address, prefix or :port")
+	flags.StringArrayVar(&f.env, "env", nil, "set `NAME=VALUE` for the command")
+	flags.BoolVar(&f.noDNS, "no-dns", false, "resolve names on this machine")
+	flags.BoolVar(&f.noHostname, "no-hostname", false, "keep this machine's hostname")
+	flags.BoolVar(&f.noOutgoing, "no-outgoing", false, "make connections from this machine")
+	flags.BoolVar(&f.noEnv, "no-env", false, "take none of the target's environment variables")
+	return cmd
+}
+
+func (p *podstep) run(ctx context.Context, f *runFlags, argv []string) error {
+	if len(argv) == 0 {
+		return fault.New(fault.BadUsage, "no command to run is given; it comes last, behind --", nil)
+	}
+	m, err := p.block(f)
+	if err != nil {
+		return err
+	}
+	log, done, err := p.log()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if p.sessions.run == nil {
+		return fault.New(fault.NotLinux, "podstep cannot run a command in a target's place on this machine", nil)
+	}
+	status, err := p.sessions.run(ctx, m, argv, log)
+	if err != nil {
+		return err
+	}
+	if status != 0 {
+		return exitStatus(status)
+	}
+	return nil
+}

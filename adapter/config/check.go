@@ -1,0 +1,164 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tailscale/hujson"
+)
+
+// Type is the type of a launch configuration that is podstep's own; others are the user's with a "mirror" block added.
+const Type = "podstep"
+
+// Debuggers lists the values of "debugger".
+func Debuggers() []string { return []string{"dlv", "debugpy"} }
+
+// Report is what Check found.
+type Report struct {
+	// Blocks counts the "mirror" blocks that were looked at, and the podstep configurations that lack one.
+	Blocks int `json:"blocks"`
+	// Problems is never nil, so that JSON has a list.
+	Problems Problems `json:"problems"`
+}
+
+// Check reads a launch.json (every configuration that has a "mirror" block or is of type podstep) or a file that is one
+// block. A string with an editor's variable in it, such as "${command:podstep.pickTarget}", is not looked into.
+func Check(file []byte) Report {
+	root, r := open(file, beforeSubstitution(rules()))
+	report := Report{Problems: Problems{}}
+	if len(r.problems) > 0 {
+		report.Problems = r.problems
+		return report
+	}
+	if list, ok := member(root, "configurations"); ok {
+		report.Blocks = r.launchFile(list.Value)
+	} else {
+		r.block(root, "")
+		report.Blocks = 1
+	}
+	report.Problems = append(report.Problems, r.sorted()...)
+	return report
+}
+
+// launchFile checks each configuration of a launch.json and counts those that concern podstep.
+func (r *reader) launchFile(list hujson.Value) (blocks int) {
+	array, ok := list.Value.(*hujson.Array)
+	if !ok {
+		r.wrong(list, "configurations", "a list")
+		return 0
+	}
+	for i, c := range array.Elements {
+		if _, ok := c.Value.(*hujson.Object); !ok {
+			r.wrong(c, fmt.Sprintf("configurations[%d]", i), "an object")
+			continue
+		}
+		if r.launch(c, launchName(c, i)) {
+			blocks++
+		}
+	}
+	return blocks
+}
+
+// launch checks one configuration and tells whether it concerns podstep.
+func (r *reader) launch(c hujson.Value, path string) bool {
+	kind, _ := member(c, "type")
+	own := literal(kind.Value) == Type
+	block, has := member(c, "mirror")
+	switch {
+	case has:
+		r.block(block.Value, join(path, "mirror"))
+	case r.misspelt(c, path):
+		return true
+	case own:
+		r.add(c.StartOffset, join(path, "mirror"), `missing; a configuration of type podstep needs a "mirror" block with a "target"`)
+	default:
+		return false
+	}
+	r.request(c, path)
+	if own {
+		r.debugger(c, path)
+	}
+	return true
+}
+
+// misspelt reports a key that was probably meant to be "mirror".
+func (r *reader) misspelt(c hujson.Value, path string) bool {
+	for _, m := range c.Value.(*hujson.Object).Members {
+		name := literal(m.Name)
+		if _, isObject := m.Value.Value.(*hujson.Object); isObject && nearest(name, []string{"mirror"}) != "" {
+			r.add(m.Name.StartOffset, join(path, name), `unknown key; did you mean "mirror"?`)
+			return true
+		}
+	}
+	return false
+}
+
+func (r *reader) request(c hujson.Value, path string) {
+	m, ok := member(c, "request")
+	if s := literal(m.Value); ok && s != "launch" && !substituted(s) {
+		r.add(m.Value.StartOffset, join(path, "request"), `want "launch"; podstep starts the debuggee itself, so that it runs in the target's surroundings`)
+	}
+}
+
+func (r *reader) debugger(c hujson.Value, path string) {
+	m, ok := member(c, "debugger")
+	path = join(path, "debugger")
+	if !ok {
+		r.add(c.StartOffset, path, "missing; known are "+strings.Join(Debuggers(), ", "))
+		return
+	}
+	if r.want(m.Value, path, "a string", '"') {
+		rules := beforeSubstitution(map[string]rule{"": oneOf(Debuggers()...)})
+		if err := rules[""](literal(m.Value)); err != nil {
+			r.add(m.Value.StartOffset, path, err.Error())
+		}
+	}
+}
+
+// beforeSubstitution makes every rule pass strings that have an editor's variable in them.
+func beforeSubstitution(rules map[string]rule) map[string]rule {
+	rules = maps.Clone(rules)
+	for shape, keeps := range rules {
+		rules[shape] = func(s string) error {
+			if substituted(s) {
+				return nil
+			}
+			return keeps(s)
+		}
+	}
+	return rules
+}
+
+func substituted(s string) bool { return strings.Contains(s, "${") }
+
+// launchName is the path of a configuration: its name when it has one, else its place.
+func launchName(c hujson.Value, i int) string {
+	if m, ok := member(c, "name"); ok && m.Value.Value.Kind() == '"' {
+		return fmt.Sprintf("%q", literal(m.Value))
+	}
+	return fmt.Sprintf("configurations[%d]", i)
+}
+
+// member finds a key of an object. The last of equal ones counts, as in an editor.
+func member(v hujson.Value, name string) (hujson.ObjectMember, bool) {
+	object, ok := v.Value.(*hujson.Object)
+	if !ok {
+		return hujson.ObjectMember{}, false
+	}
+	for _, m := range slices.Backward(object.Members) {
+		if literal(m.Name) == name {
+			return m, true
+		}
+	}
+	return hujson.ObjectMember{}, false
+}
+
+// literal is the text of a string or other literal, and "" for anything else.
+func literal(v hujson.Value) string {
+	if l, ok := v.Value.(hujson.Literal); ok {
+		return l.String()
+	}
+	return ""
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/invopop/jsonschema"
+
+	"podstep.dev/adapter/config"
+)
+
+// newReflector reads the comments of package config in dir.
+func newReflector(dir string) (*jsonschema.Reflector, error) {
+	r := &jsonschema.Reflector{
+		Anonymous:                  true,
+		DoNotReference:             true,
+		ExpandedStruct:             true,
+		RequiredFromJSONSchemaTags: true,
+	}
+	comments := map[string]string{}
+	const path = "podstep.dev/adapter/config"
+	if err := r.AddGoComments("x", dir); err != nil {
+		return nil, fmt.Errorf("read comments of %s: %w", path, err)
+	}
+	// Keys are made of the directory as it was given, which differs between the generator and its test.
+	for key, text := range r.CommentMap {
+		comments[path+"."+key[strings.Index(key, ".")+1:]] = strings.ReplaceAll(text, "\n", " ")
+	}
+	r.CommentMap = comments
+	return r, nil
+}
+
+// schemaFile is the schema of the block alone.
+func schemaFile(r *jsonschema.Reflector) ([]byte, error) {
+	s := r.Reflect(&config.Mirror{})
+	boundPorts(s)
+	s.Title = `podstep's "mirror" block`
+	s.Description = r.CommentMap["podstep.dev/adapter/config.Launch.Mirror"]
+	return indented(s)
+}
+
+// attributesFile is what package.json has as configurationAttributes: VS Code renders markdownDescription.
+func attributesFile(r *jsonschema.Reflector) ([]byte, error) {
+	s := r.Reflect(&config.Launch{})
+	boundPorts(s.Properties.Value("mirror"))
+	text, err := json.Marshal(map[string]any{"launch": map[string]any{"required": s.Required, "properties": s.Properties}})
+	if err != nil {
+		return nil, err
+	}
+	var v any
+	if err := json.Unmarshal(text, &v); err != nil {
+		return nil, err
+	}
+	return indented(markdown(v))
+}
+
+// boundPorts says what the type of a map of ports cannot: keys and values are 1 to 65535.
+func boundPorts(block *jsonschema.Schema) {
+	ports := block.Properties.Value("incoming").Properties.Value("ports")
+	ports.PropertyNames = &jsonschema.Schema{Pattern: "^[1-9][0-9]{0,4}$"}
+	ports.AdditionalProperties = &jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: "65535"}
+}
+
+// markdown renames every schema's description, but not a property of that name.
+func markdown(v any) any {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return v
+	}
+	out := map[string]any{}
+	for key, value := range m {
+		if s, isText := value.(string); isText && key == "description" {
+			out["markdownDescription"] = s
+			continue
+		}
+		out[key] = markdown(value)
+	}
+	return out
+}
+
+func indented(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	return b.Bytes(), nil
+}
