@@ -1,0 +1,226 @@
+// Package capture copies what clients send to ports of the target, without touching it: it reads from a packet socket,
+// puts the bytes of each connection in order and hands them on. It sends nothing, installs no rule and opens no listener.
+//
+// Only the direction from client to target is read. A connection is copied when its SYN was seen, so connections that
+// began earlier are left out, and when it carries at least one byte, so a probe that only connects costs nothing. What
+// cannot be copied whole (a gap that no retransmission fills, memory, a reader that is too slow) is given up and
+// counted: a copy never holds up the target, nor another copy.
+//
+// The socket sees a packet where the network namespace receives it, before netfilter: a port is the one on the wire,
+// and a request is seen once also when a steal of the same port takes it, because passthrough carries [Mark].
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"podstep.dev/internal/splice"
+)
+
+// Mark is the packet mark of an agent's passthrough connections ("PS"). Packets that carry it are not seen.
+const Mark = 0x5053
+
+// Deliver opens the copy of one connection: from is the client, to the destination on the wire. It may block; until it
+// returns, the connection's bytes are kept. What the returned connection answers is read and dropped. The capture
+// closes it: CloseWrite after the client's FIN, a reset after the client's RST or when the copy is given up.
+type Deliver func(ctx context.Context, from, to netip.AddrPort) (splice.Conn, error)
+
+// Options of Start. The zero value works.
+type Options struct {
+	// Log receives the capture's lines. If nil, nothing is logged.
+	Log *zap.Logger
+	// Lost is told about once a second what could not be copied since the last call: packets that the kernel dropped, and
+	// connections whose copy was given up. Calls do not overlap. If nil, nobody is told.
+	Lost func(packets, connections uint64)
+	// Connections is how many connections are followed at once; further ones are given up. If zero, 1024.
+	Connections int
+	// Ring is the size in bytes of the kernel's buffer, rounded up to whole blocks of 512 KiB. If zero, 8 MiB.
+	Ring int
+	// Memory bounds the bytes that wait to be delivered, of all copies together; over it the copy that keeps most is
+	// given up. If zero, 16 MiB. Bytes out of order have a bound of their own, a quarter of this.
+	Memory int
+}
+
+func (o Options) filled() Options {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Lost == nil {
+		o.Lost = func(uint64, uint64) {}
+	}
+	if o.Connections == 0 {
+		o.Connections = 1024
+	}
+	if o.Ring == 0 {
+		o.Ring = 8 << 20
+	}
+	if o.Memory == 0 {
+		o.Memory = 16 << 20
+	}
+	return o
+}
+
+// Stats counts since the start.
+type Stats struct {
+	// Packets that the kernel dropped because the ring was full.
+	Packets uint64
+	// Connections whose copy was given up.
+	Connections uint64
+	// Older connections that were left out because they began before the capture. Approximate when there are very many.
+	Older uint64
+	// Copied connections, the ones under way included.
+	Copied uint64
+}
+
+// Capture copies connections until it is closed. Its goroutines: the reader, which Close ends, and for each copy a
+// writer and a drain of its answers, which end with the copy and at the latest with Close, which waits for all.
+type Capture struct {
+	opts   Options
+	ring   *ring
+	cancel context.CancelFunc
+	group  errgroup.Group
+	// copy begins the copy of a connection, or returns nil when there are too many.
+	copy func(tuple) *replica
+
+	packets, connections, older, copied atomic.Uint64
+	// held is the memory of all replicas.
+	held atomic.Int64
+
+	mu   sync.Mutex
+	live map[*replica]struct{}
+}
+
+// sweepEvery is how often losses are told and old things ended.
+const sweepEvery = time.Second
+
+// Start copies the connections that clients make from here on to ports of the network namespace that the calling thread
+// is in. deliver is called for each, concurrently. It ends with Close or with ctx. Without CAP_NET_RAW the error is EPERM.
+func Start(ctx context.Context, ports []uint16, deliver Deliver, opts Options) (*Capture, error) {
+	opts = opts.filled()
+	r, err := openRing(ports, opts.Ring)
+	if err != nil {
+		return nil, fmt.Errorf("capture ports %v: %w", ports, err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	c := &Capture{opts: opts, ring: r, cancel: cancel, live: map[*replica]struct{}{}}
+	c.copy = func(id tuple) *replica { return c.replicate(ctx, id, deliver) }
+	c.group.Go(func() error {
+		defer cancel()
+		return c.read(ctx, newTracker(c))
+	})
+	return c, nil
+}
+
+// Stats says what was counted up to now.
+func (c *Capture) Stats() Stats {
+	return Stats{
+		Packets: c.packets.Load(), Connections: c.connections.Load(),
+		Older: c.older.Load(), Copied: c.copied.Load(),
+	}
+}
+
+// Close ends the capture, resets its copies and waits for them. The error is what the packet socket failed with, if it did.
+func (c *Capture) Close() error {
+	c.cancel()
+	return c.group.Wait()
+}
+
+// read feeds the tracker until ctx ends or the socket fails.
+func (c *Capture) read(ctx context.Context, t *tracker) error {
+	defer c.ring.free()
+	hangUp := context.AfterFunc(ctx, c.ring.hangUp)
+	defer hangUp()
+	var told Stats
+	sweep := time.Now().Add(sweepEvery)
+	for {
+		err := c.ring.next(sweep, t.packet)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.opts.Log.Error("capture ended", zap.Error(err))
+			return fmt.Errorf("read packets: %w", err)
+		}
+		if now := time.Now(); !now.Before(sweep) {
+			sweep = now.Add(sweepEvery)
+			t.flush(now, idlePatience)
+			told = c.report(told)
+		}
+	}
+}
+
+// report tells what was lost since told and returns the new standing.
+func (c *Capture) report(told Stats) Stats {
+	drops, err := c.ring.drops()
+	if err != nil {
+		c.opts.Log.Debug("packet statistics", zap.Error(err))
+	}
+	c.packets.Add(drops)
+	now := c.Stats()
+	if packets, connections := now.Packets-told.Packets, now.Connections-told.Connections; packets+connections > 0 {
+		c.opts.Log.Warn("copies lost", zap.Uint64("packets", packets), zap.Uint64("connections", connections))
+		c.opts.Lost(packets, connections)
+	}
+	return now
+}
+
+// replicate begins a copy, or returns nil when there are too many.
+func (c *Capture) replicate(ctx context.Context, id tuple, deliver Deliver) *replica {
+	ctx, abort := context.WithCancel(ctx)
+	r := newReplica(id, &c.held, abort)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.live) >= c.opts.Connections {
+		abort()
+		return nil
+	}
+	c.live[r] = struct{}{}
+	c.copied.Add(1)
+	c.group.Go(func() error {
+		defer c.remove(r)
+		r.run(ctx, deliver, c.opts.Log)
+		return nil
+	})
+	return r
+}
+
+func (c *Capture) remove(r *replica) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.live, r)
+}
+
+// crowd keeps the copies within their memory: the one that keeps most is given up.
+func (c *Capture) crowd() {
+	for c.held.Load() > int64(c.opts.Memory) {
+		r := c.largest()
+		if r == nil {
+			return
+		}
+		r.drop()
+		c.lost(r.tuple, "not read fast enough")
+	}
+}
+
+// largest returns the copy that keeps most and is not given up.
+func (c *Capture) largest() *replica {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var most *replica
+	size := 0
+	for r := range c.live {
+		if n := r.size(); n > size {
+			most, size = r, n
+		}
+	}
+	return most
+}

@@ -1,0 +1,106 @@
+package capture
+
+import (
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/reassembly"
+	"go.uber.org/zap"
+)
+
+// connection is one that the tracker follows; it is the assembler's stream.
+type connection struct {
+	capture *Capture
+	tuple   tuple
+	hosts   gopacket.Flow
+	// first is the sequence number of its SYN.
+	first uint32
+	// replica is nil until the first byte.
+	replica *replica
+	how     ending
+	// forgetting: the tracker is making the assembler drop it; forgotten: the assembler has.
+	forgetting, forgotten bool
+}
+
+// Accept is asked before a segment is assembled. The direction from target to client is not captured: it is heard only
+// when the tracker makes the assembler forget the connection.
+func (c *connection) Accept(tcp *layers.TCP, _ gopacket.CaptureInfo, dir reassembly.TCPFlowDirection, next reassembly.Sequence, start *bool, _ reassembly.AssemblerContext) bool {
+	if !c.forgetting {
+		return c.how == underWay
+	}
+	if dir == reassembly.TCPDirServerToClient {
+		*start = true
+	} else {
+		// Only a reset at exactly the next byte counts (RFC 5961 §3.2).
+		tcp.Seq = uint32(next)
+	}
+	return true
+}
+
+// ReassembledSG is handed bytes in order.
+func (c *connection) ReassembledSG(sg reassembly.ScatterGather, ac reassembly.AssemblerContext) {
+	dir, _, end, skip := sg.Info()
+	if dir == reassembly.TCPDirServerToClient || c.how != underWay {
+		return
+	}
+	if skip > 0 {
+		c.giveUp("gap")
+		return
+	}
+	if n, _ := sg.Lengths(); n > 0 {
+		if c.replica == nil {
+			c.replica = c.capture.copy(c.tuple)
+		}
+		if c.replica == nil {
+			c.giveUp("too many copies")
+			return
+		}
+		c.replica.add(sg.Fetch(n))
+		c.capture.crowd()
+	}
+	if !end {
+		return
+	}
+	if s, ok := ac.(*segment); ok && s.tcp.RST {
+		c.finish(byRST)
+		return
+	}
+	c.finish(byFIN)
+}
+
+// ReassemblyComplete says that the assembler drops the connection.
+func (c *connection) ReassemblyComplete(reassembly.AssemblerContext) bool {
+	c.forgotten = true
+	if c.how == underWay && c.replica != nil {
+		c.giveUp("idle")
+	}
+	c.finish(byFIN)
+	return true
+}
+
+// giveUp ends the copy because it cannot be whole.
+func (c *connection) giveUp(why string) {
+	if c.how != underWay {
+		return
+	}
+	c.how = givenUp
+	if c.replica != nil {
+		c.replica.drop()
+	}
+	c.capture.lost(c.tuple, why)
+}
+
+func (c *connection) finish(how ending) {
+	if c.how != underWay {
+		return
+	}
+	c.how = how
+	if c.replica != nil {
+		c.replica.end(how)
+	}
+}
+
+// lost counts a copy that was given up.
+func (c *Capture) lost(id tuple, why string) {
+	c.connections.Add(1)
+	c.opts.Log.Debug("copy given up", zap.String("why", why), zap.Stringer("from", id.from), zap.Stringer("to", id.to))
+}
