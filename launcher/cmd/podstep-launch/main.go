@@ -1,0 +1,69 @@
+// Command podstep-launch is the debuggee's end of podstep: `exec` becomes the debuggee under interception, `keep` ends
+// a debugger and all below it when podstep dies. People do not call it.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"podstep.dev/launcher"
+)
+
+const usage = `usage: podstep-launch exec --session SOCKET [--traced] [--no-env] -- COMMAND [ARGUMENT]...
+       podstep-launch keep ...   (by podstep only)`
+
+// failed is what a shell gives for a command that cannot be run.
+const failed = 127
+
+func main() {
+	if len(os.Args) < 2 {
+		fail(fmt.Errorf("no command\n%s", usage))
+	}
+	switch os.Args[1] {
+	case "keep":
+		fail(keep(os.Args[2:]))
+	default:
+		fail(fmt.Errorf("unknown command %q\n%s", os.Args[1], usage))
+	}
+}
+
+func keep(args []string) error {
+	var opts launcher.KeepOptions
+	flags := newFlags("keep")
+	flags.StringVar(&opts.SessionDir, "session-dir", "", "")
+	flags.StringVar(&opts.Mark, "mark", "", "")
+	flags.BoolVar(&opts.Foreground, "foreground", false, "")
+	argv, err := parse(flags, args)
+	if err != nil {
+		return err
+	}
+	return launcher.Keep(argv, opts)
+}
+
+func newFlags(name string) *flag.FlagSet {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.Usage = func() {}
+	flags.SetOutput(io.Discard)
+	return flags
+}
+
+// parse returns the command after the flags.
+func parse(flags *flag.FlagSet, args []string) ([]string, error) {
+	if err := flags.Parse(args); err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", flags.Name(), err, usage)
+	}
+	if flags.NArg() == 0 {
+		return nil, fmt.Errorf("%s: no command to run\n%s", flags.Name(), usage)
+	}
+	return flags.Args(), nil
+}
+
+func fail(err error) {
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "podstep-launch:", err)
+	os.Exit(failed)
+}
