@@ -1,20 +1,27 @@
 package main
 
 import (
-	"github.com/spf13/cobra"
+	"context"
+	"errors"
+	"fmt"
+	"net"
 
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"podstep.dev/adapter/listen"
 	"podstep.dev/internal/fault"
 )
 
 func (p *podstep) dapCommand() *cobra.Command {
-	listen := ""
+	address := ""
 	cmd := &cobra.Command{
 		Use:   "dap [--listen 127.0.0.1:PORT]",
 		Short: "Serve an editor as its debug adapter",
 		Long: `dap speaks the Debug Adapter Protocol on standard input and output. With --listen it waits for editors on a loopback
 port instead, admits only those of the same user, and ends when the last session has ended.`,
 		Example: `  podstep dap
-  podstep dap --listen 127.0.0.1:0      any free port; it is printed`,
+  podstep dap --listen 127.0.0.1:0      (any free port; it is printed)`,
 		DisableFlagsInUseLine: true,
 		Args:                  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -23,12 +30,33 @@ port instead, admits only those of the same user, and ends when the last session
 				return err
 			}
 			defer done()
-			if p.sessions.dap == nil {
-				return fault.New(fault.NotLinux, "podstep cannot debug on this machine", nil)
+			if address != "" {
+				return p.listen(cmd.Context(), address, log)
 			}
-			return p.sessions.dap(cmd.Context(), nil, log)
+			editor, err := p.editor()
+			if err != nil {
+				return fault.New(fault.Internal, "cannot use standard input and output", err)
+			}
+			return p.sessions.dap(cmd.Context(), editor, log)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "", "wait for editors on this loopback `address` instead of standard input and output")
+	cmd.Flags().StringVar(&address, "listen", "", "wait for editors on this loopback `address`; port 0 is any free one")
 	return cmd
+}
+
+// listen serves editors on a loopback port and says on standard output which one it is, as editors wait for it.
+func (p *podstep) listen(ctx context.Context, address string, log *zap.Logger) error {
+	l, err := listen.Loopback(ctx, address)
+	if err != nil {
+		f := usage("--listen: %w", err)
+		if errors.Is(err, listen.ErrNotLoopback) {
+			f.Hint = "Use 127.0.0.1: whoever reaches a debug adapter's port can run code."
+		}
+		return f
+	}
+	if _, err := fmt.Fprintf(p.out, "DAP server listening at: %s\n", l.Addr()); err != nil {
+		_ = l.Close()
+		return fault.New(fault.Internal, "cannot say the port", err)
+	}
+	return listen.Serve(ctx, l, log, func(ctx context.Context, conn net.Conn) error { return p.sessions.dap(ctx, conn, log) })
 }

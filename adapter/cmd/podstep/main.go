@@ -12,7 +12,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	p := &podstep{in: os.Stdin, out: os.Stdout, errs: os.Stderr, getenv: os.Getenv, sessions: sessions{}}
+	p := &podstep{in: os.Stdin, out: os.Stdout, errs: os.Stderr, getenv: os.Getenv, sessions: newSessions()}
 	status := p.execute(ctx, os.Args[1:])
 	stop()
 	os.Exit(status)
