@@ -1,0 +1,224 @@
+//go:build linux
+
+// Package incoming serves subscriptions: the connections that are made to a port of the target go to the adapter instead
+// (steal) or as a copy (mirror). A stolen connection that the adapter does not take is passed through to the target,
+// which sees the true client address.
+//
+// Nothing is installed before the first subscription. Unsubscribe frees the port at once; connections that were taken or
+// passed through go on. It knows no link: streams are opened by a function.
+package incoming
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"podstep.dev/agent/incoming/redirect"
+	"podstep.dev/internal/splice"
+	"podstep.dev/internal/wire"
+)
+
+// Open opens a stream towards the adapter. A refusal is a *wire.Refusal; on any error nothing was delivered.
+type Open func(ctx context.Context, h wire.Header, first []byte) (splice.Conn, error)
+
+// Options of New. The zero value works.
+type Options struct {
+	// Log receives the subscriptions' lines. If nil, nothing is logged.
+	Log *zap.Logger
+	// Holder is shown to others who want a stolen port.
+	Holder wire.Holder
+	// Ended is told of each subscription that ended by itself. It must not block. If nil, nobody is told.
+	Ended func(wire.EndedParams)
+	// Lost is told what mirrors could not deliver. It must not block. If nil, nobody is told.
+	Lost func(wire.LostParams)
+	// Connections is how many connections of stolen ports are handled at once; while there are more, further ones go
+	// straight to the target. If zero, 256.
+	Connections int
+	// OpenTimeout is how long the adapter may take to say whether it takes a connection. If zero, 5 s.
+	OpenTimeout time.Duration
+}
+
+func (o Options) filled() Options {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Ended == nil {
+		o.Ended = func(wire.EndedParams) {}
+	}
+	if o.Lost == nil {
+		o.Lost = func(wire.LostParams) {}
+	}
+	if o.Connections == 0 {
+		o.Connections = 256
+	}
+	if o.OpenTimeout == 0 {
+		o.OpenTimeout = 5 * time.Second
+	}
+	return o
+}
+
+// Subscriptions of one session. Its goroutines are those of package redirect and capture, one for each connection and
+// one for each listener that still drains; Close waits for all.
+type Subscriptions struct {
+	opts Options
+	open Open
+	// taken ends connections that the adapter took, passed those that were passed through.
+	taken, passed       context.Context
+	cutTaken, cutPassed context.CancelCauseFunc
+	connections         sync.WaitGroup
+	draining            sync.WaitGroup
+	count               atomic.Int64
+	firsts              *budget
+
+	mu            sync.Mutex
+	closed        bool
+	last          uint64
+	subscriptions map[uint64]subscription
+	clients       *redirect.Clients
+}
+
+// subscription is a steal or a mirror.
+type subscription interface {
+	// release stops new traffic at once.
+	release() error
+	// suspend stops (true) or resumes new traffic; the port stays held.
+	suspend(bool) error
+}
+
+// ErrEnded is the cause of connections that were reset because the session ended.
+var ErrEnded = errors.New("session ended")
+
+// New makes a session's subscriptions; none yet.
+func New(ctx context.Context, open Open, opts Options) *Subscriptions {
+	s := &Subscriptions{opts: opts.filled(), open: open, subscriptions: map[uint64]subscription{}, firsts: newBudget(maxFirsts)}
+	// The ends of connections are of our own choosing: those that were passed through outlive the link.
+	ctx = context.WithoutCancel(ctx)
+	s.taken, s.cutTaken = context.WithCancelCause(ctx)
+	s.passed, s.cutPassed = context.WithCancelCause(ctx)
+	return s
+}
+
+// Subscribe begins a subscription. A refusal is a *wire.Refusal.
+func (s *Subscriptions) Subscribe(_ context.Context, p wire.SubscribeParams) (wire.Subscription, error) {
+	if p.Port == 0 {
+		return wire.Subscription{}, &wire.Refusal{Errno: syscall.EINVAL, Text: "subscribe: no port"}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return wire.Subscription{}, &wire.Refusal{Errno: syscall.ESHUTDOWN, Text: "subscribe: the session is ending"}
+	}
+	id := s.last + 1
+	sub, err := s.begin(id, p)
+	if err != nil {
+		return wire.Subscription{}, err
+	}
+	s.last = id
+	s.subscriptions[id] = sub
+	s.opts.Log.Info("subscribed", zap.Uint16("port", p.Port), zap.String("mode", string(p.Mode)), zap.Uint64("subscription", id))
+	return wire.Subscription{ID: id}, nil
+}
+
+func (s *Subscriptions) begin(id uint64, p wire.SubscribeParams) (subscription, error) {
+	switch p.Mode {
+	case wire.ModeSteal:
+		return s.startSteal(id, p.Port)
+	default:
+		return nil, &wire.Refusal{Errno: syscall.ENOTSUP, Reason: wire.ReasonUnsupported, Text: fmt.Sprintf("subscribe: mode %q is not known", p.Mode)}
+	}
+}
+
+// Unsubscribe ends a subscription: the target serves its port from here on.
+func (s *Subscriptions) Unsubscribe(_ context.Context, p wire.UnsubscribeParams) error {
+	s.mu.Lock()
+	sub, ok := s.subscriptions[p.ID]
+	delete(s.subscriptions, p.ID)
+	s.mu.Unlock()
+	if !ok {
+		return &wire.Refusal{Errno: syscall.ENOENT, Text: fmt.Sprintf("unsubscribe: no subscription %d", p.ID)}
+	}
+	s.opts.Log.Info("unsubscribed", zap.Uint64("subscription", p.ID))
+	return sub.release()
+}
+
+// end ends a subscription that cannot go on, and tells why.
+func (s *Subscriptions) end(id uint64, refusal wire.Refusal) {
+	s.mu.Lock()
+	sub, ok := s.subscriptions[id]
+	delete(s.subscriptions, id)
+	s.mu.Unlock()
+	if !ok {
+		return
+	}
+	if err := sub.release(); err != nil {
+		s.opts.Log.Warn("release", zap.Uint64("subscription", id), zap.Error(err))
+	}
+	s.opts.Ended(wire.EndedParams{ID: id, Refusal: refusal})
+}
+
+// End ends every subscription, telling why, and resets the connections that the adapter took. What was passed through
+// goes on.
+func (s *Subscriptions) End(refusal wire.Refusal) {
+	s.mu.Lock()
+	ids := make([]uint64, 0, len(s.subscriptions))
+	for id := range s.subscriptions {
+		ids = append(ids, id)
+	}
+	s.mu.Unlock()
+	for _, id := range ids {
+		s.end(id, refusal)
+	}
+	s.cutTaken(&refusal)
+}
+
+// Close ends everything: all rules at once, then the connections that the adapter took by a reset; those that were
+// passed through may finish until ctx ends, then they are reset too. It returns when nothing is left.
+func (s *Subscriptions) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	subs := s.subscriptions
+	s.subscriptions = map[uint64]subscription{}
+	s.mu.Unlock()
+	var err error
+	for _, sub := range subs {
+		err = errors.Join(err, sub.release())
+	}
+	s.cutTaken(ErrEnded)
+	hangUp := context.AfterFunc(ctx, func() { s.cutPassed(ErrEnded) })
+	defer hangUp()
+	s.draining.Wait()
+	s.connections.Wait()
+	s.cutPassed(ErrEnded)
+	if s.clients != nil {
+		err = errors.Join(err, s.clients.Close())
+	}
+	return err
+}
+
+// crowded is told the number of connections under way each time it changes by one, and keeps the limit.
+func (s *Subscriptions) crowded(now int64, grew bool) {
+	limit := int64(s.opts.Connections)
+	switch {
+	case grew && now == limit:
+		s.opts.Log.Warn("as many connections as allowed; further ones go to the target", zap.Int64("connections", now))
+		s.suspend(true)
+	case !grew && now == limit*3/4:
+		s.suspend(false)
+	}
+}
+
+func (s *Subscriptions) suspend(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, sub := range s.subscriptions {
+		if err := sub.suspend(on); err != nil {
+			s.opts.Log.Warn("suspend", zap.Uint64("subscription", id), zap.Error(err))
+		}
+	}
+}

@@ -1,0 +1,150 @@
+//go:build linux
+
+package incoming
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"podstep.dev/agent/incoming/redirect"
+	"podstep.dev/internal/splice"
+	"podstep.dev/internal/wire"
+)
+
+// lateHandshakes is how long a listener whose rule is gone still takes connections whose handshake was under way.
+const lateHandshakes = time.Second
+
+// steal is a stolen port.
+type steal struct {
+	session *Subscriptions
+	id      uint64
+	port    uint16
+	rule    *redirect.Steal
+	// over is done when the subscription has ended; what is accepted after that is passed through.
+	over context.Context
+	end  context.CancelFunc
+}
+
+func (s *Subscriptions) startSteal(id uint64, port uint16) (subscription, error) {
+	if err := s.needClients(); err != nil {
+		return nil, err
+	}
+	st := &steal{session: s, id: id, port: port}
+	st.over, st.end = context.WithCancel(s.taken)
+	rule, err := redirect.Start(port, st.accepted, redirect.Options{
+		Log: s.opts.Log, Holder: s.opts.Holder,
+		Lost: func(err error) {
+			go s.end(id, wire.Refusal{Errno: errnoOf(err), Text: "the kernel's rule is lost: " + err.Error()})
+		},
+	})
+	if err != nil {
+		st.end()
+		return nil, err
+	}
+	st.rule = rule
+	return st, nil
+}
+
+// needClients makes the passthrough table before the first steal, so that what is missing is known at once. It stays
+// until Close: the kernel stops translating open connections when it goes. The caller holds mu.
+func (s *Subscriptions) needClients() error {
+	if s.clients != nil {
+		return nil
+	}
+	clients, err := redirect.OpenClients()
+	if err != nil {
+		return err
+	}
+	s.clients = clients
+	return nil
+}
+
+// release frees the port at once; the listener goes when late handshakes are done.
+func (st *steal) release() error {
+	err := st.rule.Release()
+	st.end()
+	st.session.draining.Go(func() {
+		late := time.NewTimer(lateHandshakes)
+		defer late.Stop()
+		select {
+		case <-late.C:
+		case <-st.session.passed.Done():
+		}
+		if err := st.rule.Close(); err != nil {
+			st.session.opts.Log.Warn("close listener", zap.Uint16("port", st.port), zap.Error(err))
+		}
+	})
+	return err
+}
+
+func (st *steal) suspend(on bool) error { return st.rule.Suspend(on) }
+
+// accepted serves one diverted connection in a goroutine of its own.
+func (st *steal) accepted(conn *net.TCPConn, from, to netip.AddrPort) {
+	s := st.session
+	s.crowded(s.count.Add(1), true)
+	s.connections.Go(func() {
+		defer func() { s.crowded(s.count.Add(-1), false) }()
+		st.serve(conn, from, to)
+	})
+}
+
+// serve offers the connection to the adapter and passes it through when the adapter does not take it.
+func (st *steal) serve(conn *net.TCPConn, from, to netip.AddrPort) {
+	s := st.session
+	log := s.opts.Log.With(zap.Uint16("port", st.port), zap.Stringer("from", from), zap.Stringer("to", to))
+	first, spent := s.readFirst(conn)
+	stream, err := st.offer(from, to, first)
+	if err != nil {
+		log.Debug("passthrough", zap.Error(err))
+		st.pass(log, conn, from, to, first, spent)
+		return
+	}
+	s.firsts.give(spent)
+	log.Debug("stolen")
+	stats, err := splice.Join(s.taken, conn, stream, splice.Options{})
+	log.Debug("stolen connection ended", zap.Int64("received", stats.AToB), zap.Int64("sent", stats.BToA), zap.Error(err))
+}
+
+// offer asks the adapter to take the connection. Until it has answered, nothing is delivered.
+func (st *steal) offer(from, to netip.AddrPort, first []byte) (splice.Conn, error) {
+	if err := st.over.Err(); err != nil {
+		return nil, context.Cause(st.over)
+	}
+	// Not ended by Unsubscribe: the adapter may have taken it already.
+	ctx, cancel := context.WithTimeout(st.session.taken, st.session.opts.OpenTimeout)
+	defer cancel()
+	h := wire.Header{Kind: wire.KindIncoming, Port: st.port, From: from, To: to, Subscription: st.id}
+	return st.session.open(ctx, h, first)
+}
+
+// pass joins the connection with the target's own listener.
+func (st *steal) pass(log *zap.Logger, conn *net.TCPConn, from, to netip.AddrPort, first []byte, spent int) {
+	s := st.session
+	target, err := s.clients.Dial(s.passed, from.Addr(), to)
+	if err != nil {
+		log.Debug("passthrough failed", zap.Error(err))
+		s.firsts.give(spent)
+		splice.Reset(conn)
+		return
+	}
+	client := &begun{TCPConn: conn, first: first, written: sync.OnceFunc(func() { s.firsts.give(spent) })}
+	defer client.written()
+	stats, err := splice.Join(s.passed, client, target, splice.Options{})
+	log.Debug("passed connection ended", zap.Int64("received", stats.AToB), zap.Int64("sent", stats.BToA), zap.Error(err))
+}
+
+func errnoOf(err error) syscall.Errno {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return syscall.EIO
+}
