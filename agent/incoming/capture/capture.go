@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,11 +40,13 @@ type Options struct {
 	// Log receives the capture's lines. If nil, nothing is logged.
 	Log *zap.Logger
 	// Lost is told about once a second what could not be copied since the last call: packets that the kernel dropped, and
-	// connections whose copy was given up. Calls do not overlap. If nil, nobody is told.
+	// connections whose copy was given up. Calls do not overlap and must not
+	// block. If nil, nobody is told.
 	Lost func(packets, connections uint64)
 	// Connections is how many connections are followed at once; further ones are given up. If zero, 1024.
 	Connections int
-	// Ring is the size in bytes of the kernel's buffer, rounded up to whole blocks of 512 KiB. If zero, 8 MiB.
+	// Ring is the size in bytes of the kernel's buffer, rounded up to whole blocks of 512 KiB. If zero, 16 MiB.
+	// A capture has one, so watch all ports of a session with one capture.
 	Ring int
 	// Memory bounds the bytes that wait to be delivered, of all copies together; over it the copy that keeps most is
 	// given up. If zero, 16 MiB. Bytes out of order have a bound of their own, a quarter of this.
@@ -61,7 +64,7 @@ func (o Options) filled() Options {
 		o.Connections = 1024
 	}
 	if o.Ring == 0 {
-		o.Ring = 8 << 20
+		o.Ring = 16 << 20
 	}
 	if o.Memory == 0 {
 		o.Memory = 16 << 20
@@ -88,6 +91,7 @@ type Capture struct {
 	ring   *ring
 	cancel context.CancelFunc
 	group  errgroup.Group
+	ports  atomic.Pointer[[]uint16]
 	// copy begins the copy of a connection, or returns nil when there are too many.
 	copy func(tuple) *replica
 
@@ -106,18 +110,38 @@ const sweepEvery = time.Second
 // is in. deliver is called for each, concurrently. It ends with Close or with ctx. Without CAP_NET_RAW the error is EPERM.
 func Start(ctx context.Context, ports []uint16, deliver Deliver, opts Options) (*Capture, error) {
 	opts = opts.filled()
-	r, err := openRing(ports, opts.Ring)
+	program, err := filter(ports)
+	if err != nil {
+		return nil, err
+	}
+	r, err := openRing(program, opts.Ring)
 	if err != nil {
 		return nil, fmt.Errorf("capture ports %v: %w", ports, err)
 	}
+	ports = slices.Clone(ports)
 	ctx, cancel := context.WithCancel(ctx)
 	c := &Capture{opts: opts, ring: r, cancel: cancel, live: map[*replica]struct{}{}}
+	c.ports.Store(&ports)
 	c.copy = func(id tuple) *replica { return c.replicate(ctx, id, deliver) }
 	c.group.Go(func() error {
 		defer cancel()
 		return c.read(ctx, newTracker(c))
 	})
 	return c, nil
+}
+
+// Watch replaces the ports. Copies of a port that is no longer watched are reset within about a second.
+func (c *Capture) Watch(ports []uint16) error {
+	program, err := filter(ports)
+	if err != nil {
+		return err
+	}
+	if err := c.ring.attach(program); err != nil {
+		return fmt.Errorf("watch ports %v: %w", ports, err)
+	}
+	ports = slices.Clone(ports)
+	c.ports.Store(&ports)
+	return nil
 }
 
 // Stats says what was counted up to now.
@@ -152,8 +176,9 @@ func (c *Capture) read(ctx context.Context, t *tracker) error {
 		}
 		if now := time.Now(); !now.Before(sweep) {
 			sweep = now.Add(sweepEvery)
-			t.flush(now, idlePatience)
+			before := told
 			told = c.report(told)
+			t.sweep(now, told.Packets > before.Packets)
 		}
 	}
 }

@@ -27,16 +27,21 @@ const (
 	ipv6Next     = 6
 	ipv6Header   = 40
 	protocolTCP  = 6
+
+	// The one extension header that is looked behind: a segment of more than 64 KiB between two namespaces (BIG TCP) has a
+	// hop-by-hop header of eight bytes with the jumbo length (RFC 2675).
+	hopByHop    = 0
+	jumboHeader = 8
 )
 
-// filter takes TCP packets to the ports that this host receives and that do not carry Mark. An IPv6 packet whose TCP
-// header is behind extension headers is not taken, nor is any IP fragment but the first.
+// filter takes TCP packets to the ports that this host receives and that do not carry Mark. A TCP header behind other
+// IPv6 extension headers than the jumbo length is not looked for, nor is any IP fragment but the first taken.
 func filter(ports []uint16) ([]bpf.RawInstruction, error) {
 	if len(ports) == 0 || len(ports) > maxPorts {
 		return nil, fmt.Errorf("%d ports, want 1 to %d: %w", len(ports), maxPorts, errors.ErrUnsupported)
 	}
 	// The program ends with one jump for each port, "drop", "take".
-	const first = 17
+	const v6, jumbo, plain, first = 14, 17, 21, 22
 	n := len(ports)
 	drop := func(at int) uint8 { return uint8(first + n - at - 1) }
 	program := []bpf.Instruction{
@@ -45,7 +50,7 @@ func filter(ports []uint16) ([]bpf.RawInstruction, error) {
 		2: bpf.LoadExtension{Num: bpf.ExtType},
 		3: bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: packetHost, SkipTrue: drop(3)},
 		4: bpf.LoadExtension{Num: bpf.ExtProto},
-		5: bpf.JumpIf{Cond: bpf.JumpEqual, Val: etherIPv6, SkipTrue: 14 - 5 - 1},
+		5: bpf.JumpIf{Cond: bpf.JumpEqual, Val: etherIPv6, SkipTrue: v6 - 5 - 1},
 		6: bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: etherIPv4, SkipTrue: drop(6)},
 
 		7:  bpf.LoadAbsolute{Off: ipv4Protocol, Size: 1},
@@ -56,9 +61,15 @@ func filter(ports []uint16) ([]bpf.RawInstruction, error) {
 		12: bpf.LoadIndirect{Off: 2, Size: 2},
 		13: bpf.Jump{Skip: first - 13 - 1},
 
-		14: bpf.LoadAbsolute{Off: ipv6Next, Size: 1},
-		15: bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocolTCP, SkipTrue: drop(15)},
-		16: bpf.LoadAbsolute{Off: ipv6Header + 2, Size: 2},
+		v6: bpf.LoadAbsolute{Off: ipv6Next, Size: 1},
+		15: bpf.JumpIf{Cond: bpf.JumpEqual, Val: protocolTCP, SkipTrue: plain - 15 - 1},
+		16: bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: hopByHop, SkipTrue: drop(16)},
+
+		jumbo: bpf.LoadAbsolute{Off: ipv6Header, Size: 2},
+		18:    bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocolTCP << 8, SkipTrue: drop(18)},
+		19:    bpf.LoadAbsolute{Off: ipv6Header + jumboHeader + 2, Size: 2},
+		20:    bpf.Jump{Skip: first - 20 - 1},
+		plain: bpf.LoadAbsolute{Off: ipv6Header + 2, Size: 2},
 	}
 	for i, port := range ports {
 		// To the verdict "take": over the remaining ports and the verdict "drop".

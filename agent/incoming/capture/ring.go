@@ -10,6 +10,7 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,11 +31,7 @@ type ring struct {
 }
 
 // openRing opens the socket in the calling thread's network namespace; size is in bytes.
-func openRing(ports []uint16, size int) (_ *ring, err error) {
-	program, err := filter(ports)
-	if err != nil {
-		return nil, fmt.Errorf("packet filter: %w", err)
-	}
+func openRing(filter []bpf.RawInstruction, size int) (_ *ring, err error) {
 	// Protocol 0 receives nothing: no packet may come in before the filter stands.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -49,9 +46,8 @@ func openRing(ports []uint16, size int) (_ *ring, err error) {
 	if r.raw, err = r.file.SyscallConn(); err != nil {
 		return nil, fmt.Errorf("packet socket: %w", err)
 	}
-	fprog := unix.SockFprog{Len: uint16(len(program)), Filter: (*unix.SockFilter)(unsafe.Pointer(&program[0]))}
-	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &fprog); err != nil {
-		return nil, fmt.Errorf("attach packet filter: %w", err)
+	if err := r.attach(filter); err != nil {
+		return nil, err
 	}
 	// Before Linux 4.20 the option is unknown; the filter's look at the packet type does the same, later.
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
@@ -65,6 +61,18 @@ func openRing(ports []uint16, size int) (_ *ring, err error) {
 		return nil, fmt.Errorf("bind packet socket: %w", err)
 	}
 	return r, nil
+}
+
+// attach replaces the filter.
+func (r *ring) attach(filter []bpf.RawInstruction) (err error) {
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: (*unix.SockFilter)(unsafe.Pointer(&filter[0]))}
+	controlErr := r.raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program)
+	})
+	if err := errors.Join(controlErr, err); err != nil {
+		return fmt.Errorf("attach packet filter: %w", err)
+	}
+	return nil
 }
 
 func (r *ring) allocate(fd, blocks int) error {

@@ -63,14 +63,17 @@ func splitIP(b []byte) (src, dst, payload []byte, ok bool) {
 		}
 		return b[12:16], b[16:20], b[header:total], true
 	case len(b) >= ipv6Header && b[0]>>4 == 6:
-		total := ipv6Header + int(binary.BigEndian.Uint16(b[4:]))
+		header, total := ipv6Header, ipv6Header+int(binary.BigEndian.Uint16(b[4:]))
+		if b[ipv6Next] == hopByHop {
+			header += jumboHeader
+		}
 		if total == ipv6Header {
 			total = len(b)
 		}
-		if total > len(b) {
+		if total < header || total > len(b) {
 			return nil, nil, nil, false
 		}
-		return b[8:24], b[24:40], b[ipv6Header:total], true
+		return b[8:24], b[24:40], b[header:total], true
 	}
 	return nil, nil, nil, false
 }

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/gopacket/gopacket"
@@ -30,6 +31,8 @@ type tracker struct {
 	// leftOut are connections not followed, so that each is counted once.
 	leftOut map[tuple]struct{}
 	crowded time.Time
+	// lossy is when drops of the kernel were noticed, zero when that has been dealt with.
+	lossy   time.Time
 	segment segment
 	// starting is the connection whose segment is with the assembler.
 	starting *connection
@@ -64,6 +67,10 @@ func (t *tracker) packet(p packet, now time.Time) {
 	}
 	if !p.whole {
 		c.giveUp("packet cut short")
+	}
+	if s.tcp.RST {
+		// What it carries is no data (RFC 9293 §3.5.3).
+		s.tcp.Payload = nil
 	}
 	t.starting = c
 	t.asm.AssembleWithContext(s.hosts, &s.tcp, s)
@@ -157,10 +164,27 @@ func bareReset(from, to uint16) layers.TCP {
 	return tcp
 }
 
-// flush ends what waits too long: gaps, and connections that were silent for idle.
+// sweep ends what waits too long. lossy says that the kernel dropped packets since the last sweep.
+func (t *tracker) sweep(now time.Time, lossy bool) {
+	idle := idlePatience
+	if !t.lossy.IsZero() && now.Sub(t.lossy) > gapPatience {
+		// A connection that was silent since then may have lost its end, and nothing later shows the gap.
+		idle, t.lossy = now.Sub(t.lossy), time.Time{}
+	}
+	if lossy && t.lossy.IsZero() {
+		t.lossy = now
+	}
+	t.flush(now, idle)
+}
+
+// flush ends gaps that were not filled, and connections that were silent for idle or whose port is not watched.
 func (t *tracker) flush(now time.Time, idle time.Duration) {
 	t.asm.FlushWithOptions(reassembly.FlushOptions{T: now.Add(-gapPatience), TC: now.Add(-idle)})
+	ports := *t.capture.ports.Load()
 	for _, c := range t.open {
+		if !slices.Contains(ports, c.tuple.to.Port()) {
+			c.finish(byRST)
+		}
 		t.settle(c)
 	}
 }
