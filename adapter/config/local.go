@@ -13,10 +13,10 @@ type Variables struct {
 func LocalVariables() []Variables {
 	return []Variables{
 		{"where programs and the user's files are", []string{"PATH", "HOME", "USER", "LOGNAME", "MAIL", "TMPDIR", "TMP", "TEMP", "XDG_*", "INFOPATH", "MANPATH"}},
-		{"the shell and its start-up files", []string{"SHELL", "SHLVL", "PWD", "OLDPWD", "_", "IFS", "PS1", "ENV", "BASH_ENV", "BASH_FUNC_*", "PROMPT_COMMAND"}},
+		{"the shell and its start-up files", []string{"SHELL", "SHLVL", "PWD", "OLDPWD", "_", "IFS", "PS1", "BASH_ENV", "BASH_FUNC_*", "PROMPT_COMMAND"}},
 		{"the terminal and the desktop", []string{"TERM", "TERMINFO*", "COLORTERM", "COLUMNS", "LINES", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "DBUS_*", "EDITOR", "VISUAL", "PAGER"}},
 		{"languages, whose files may not be installed here", []string{"LANG", "LANGUAGE", "LC_*", "LOCPATH", "NLSPATH"}},
-		{"agents and helpers of the login", []string{"SSH_*", "GPG_*", "SUDO_*", "VSCODE_*", "GIT_*"}},
+		{"agents and helpers of the login", []string{"SSH_*", "GPG_*", "SUDO_*", "VSCODE_*", "GIT_DIR", "GIT_WORK_TREE", "GIT_EXEC_PATH", "GIT_SSH*"}},
 		{"the dynamic linker and malloc", []string{"LD_*", "GLIBC_TUNABLES", "GCONV_PATH", "MALLOC_*", "ASAN_OPTIONS"}},
 		{"the service manager's sockets", []string{"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "WATCHDOG_*", "CREDENTIALS_DIRECTORY"}},
 		{"certificates in the target's file system", []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"}},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/invopop/jsonschema"
@@ -19,14 +20,19 @@ func newReflector(dir string) (*jsonschema.Reflector, error) {
 		ExpandedStruct:             true,
 		RequiredFromJSONSchemaTags: true,
 	}
-	comments := map[string]string{}
 	const path = "podstep.dev/adapter/config"
-	if err := r.AddGoComments("x", dir); err != nil {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.AddGoComments("", dir); err != nil {
 		return nil, fmt.Errorf("read comments of %s: %w", path, err)
 	}
-	// Keys are made of the directory as it was given, which differs between the generator and its test.
+	// The keys are made of the directory; what counts are its last element, the type and the field.
+	comments := map[string]string{}
 	for key, text := range r.CommentMap {
-		comments[path+"."+key[strings.Index(key, ".")+1:]] = strings.ReplaceAll(text, "\n", " ")
+		name := key[strings.LastIndexByte(key, '/')+1:]
+		comments[strings.TrimSuffix(path, "config")+name] = strings.ReplaceAll(text, "\n", " ")
 	}
 	r.CommentMap = comments
 	return r, nil
