@@ -8,12 +8,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tailscale/hujson"
 )
 
-// maxText bounds a file: a launch.json is some kilobytes.
-const maxText = 4 << 20
+// Bounds of a file and of what is said about it. A launch.json is some kilobytes; the parser recurses.
+const (
+	maxText     = 512 << 10
+	maxProblems = 100
+)
 
 // reader walks a syntax tree and collects problems. Paths are what people see; shapes are paths with every element of a
 // list as "[]" and every key of a map as "{}".
@@ -30,27 +34,32 @@ func open(text []byte, rules map[string]rule) (hujson.Value, *reader) {
 	text = append(bytes.TrimPrefix(bytes.Clone(text), []byte("\ufeff")), '\n')
 	r := &reader{text: text, rules: rules, seen: map[string]bool{}}
 	if len(text) > maxText {
-		r.add(0, "", fmt.Sprintf("more than %d MiB long", maxText>>20))
+		r.add(0, "", fmt.Sprintf("longer than %d KiB", maxText>>10))
 		return hujson.Value{}, r
 	}
 	root, err := hujson.Parse(text)
 	if err != nil {
-		r.problems = Problems{syntaxProblem(err)}
+		r.problems = Problems{r.syntaxProblem(err)}
 	}
 	return root, r
 }
 
 var syntaxError = regexp.MustCompile(`(?s)^hujson: line (\d+), column (\d+): (.*)$`)
 
-// syntaxProblem takes the position out of hujson's message, which has no other form.
-func syntaxProblem(err error) Problem {
+// syntaxProblem takes the position out of hujson's message, which has no other form. The end of the text is where it ends
+// without the line break that open added.
+func (r *reader) syntaxProblem(err error) Problem {
 	m := syntaxError.FindStringSubmatch(err.Error())
 	if m == nil {
 		return Problem{Line: 1, Column: 1, Text: err.Error()}
 	}
-	line, _ := strconv.Atoi(m[1])
-	column, _ := strconv.Atoi(m[2])
-	return Problem{Line: line, Column: column, Text: "not JSON: " + m[3]}
+	p := Problem{Text: "not JSON: " + m[3]}
+	p.Line, _ = strconv.Atoi(m[1])
+	p.Column, _ = strconv.Atoi(m[2])
+	if line, column := r.position(len(r.text) - 1); p.Line > line {
+		p.Line, p.Column = line, column
+	}
+	return p
 }
 
 // into stores v in dst, which keeps its default where v is wrong.
@@ -102,6 +111,7 @@ func (r *reader) intoStruct(v hujson.Value, path, shape string, dst reflect.Valu
 
 func (r *reader) intoMap(v hujson.Value, path, shape string, dst reflect.Value) {
 	out := reflect.MakeMap(dst.Type())
+	ports := map[uint64]string{} // the debuggee's ports, each with the target's
 	for name, m := range r.members(v, path) {
 		key, at := reflect.New(dst.Type().Key()).Elem(), join(path, name)
 		if key.Kind() == reflect.Uint16 {
@@ -116,22 +126,15 @@ func (r *reader) intoMap(v hujson.Value, path, shape string, dst reflect.Value) 
 		}
 		value := reflect.New(dst.Type().Elem()).Elem()
 		r.into(m.Value, at, shape+"{}=", value)
-		if dup := sameValue(out, value); dup.IsValid() && value.Kind() == reflect.Uint16 && value.Uint() != 0 {
-			r.add(m.Value.StartOffset, at, fmt.Sprintf("port %d of the debuggee is that of the target's port %d already", value.Uint(), dup.Uint()))
+		if value.Kind() == reflect.Uint16 && !value.IsZero() {
+			if other, taken := ports[value.Uint()]; taken {
+				r.add(m.Value.StartOffset, at, fmt.Sprintf("port %d of the debuggee is that of the target's port %s already", value.Uint(), other))
+			}
+			ports[value.Uint()] = name
 		}
 		out.SetMapIndex(key, value)
 	}
 	dst.Set(out)
-}
-
-// sameValue returns the key of m that holds value already.
-func sameValue(m, value reflect.Value) reflect.Value {
-	for _, k := range m.MapKeys() {
-		if m.MapIndex(k).Equal(value) {
-			return k
-		}
-	}
-	return reflect.Value{}
 }
 
 func (r *reader) intoSlice(v hujson.Value, path, shape string, dst reflect.Value) {
@@ -217,10 +220,16 @@ func (r *reader) unknown(offset int, path, name string, known []string) {
 }
 
 func (r *reader) add(offset int, path, text string) {
-	before := r.text[:offset]
-	line := 1 + bytes.Count(before, []byte("\n"))
-	column := 1 + len([]rune(string(before[bytes.LastIndexByte(before, '\n')+1:])))
+	if len(r.problems) == maxProblems {
+		return
+	}
+	line, column := r.position(offset)
 	r.problems = append(r.problems, Problem{Line: line, Column: column, Path: path, Text: text})
+}
+
+func (r *reader) position(offset int) (line, column int) {
+	before := r.text[:offset]
+	return 1 + bytes.Count(before, []byte("\n")), 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
 }
 
 func (r *reader) sorted() Problems {

@@ -66,10 +66,7 @@ func CheckLocal(s string) error {
 	if address, bits, isPrefix := strings.Cut(host, "/"); isPrefix {
 		return checkPrefix(s, address, bits)
 	}
-	if _, err := netip.ParseAddr(host); err != nil {
-		return badHost(s, host)
-	}
-	return nil
+	return checkAddress(s, host)
 }
 
 // splitLocal takes the port off. An IPv6 address with a port stands in brackets; without brackets it has no port.
@@ -80,7 +77,7 @@ func splitLocal(s string) (host, port string, err error) {
 		case !found:
 			return "", "", fmt.Errorf("%q has no closing bracket", s)
 		case port == "":
-			return host, "", nil
+			return "", "", fmt.Errorf("%q: brackets are for an address with a port; write %s", s, host)
 		case !strings.HasPrefix(port, ":") || port == ":":
 			return "", "", fmt.Errorf("%q: want :PORT after the bracket", s)
 		}
@@ -97,8 +94,8 @@ func splitLocal(s string) (host, port string, err error) {
 }
 
 func checkPrefix(s, address, bits string) error {
-	if _, err := netip.ParseAddr(address); err != nil {
-		return badHost(s, address)
+	if err := checkAddress(s, address); err != nil {
+		return err
 	}
 	prefix, err := netip.ParsePrefix(address + "/" + bits)
 	if err != nil {
@@ -106,6 +103,17 @@ func checkPrefix(s, address, bits string) error {
 	}
 	if prefix != prefix.Masked() {
 		return fmt.Errorf("%q: the address has bits beyond the prefix; did you mean %s?", s, prefix.Masked())
+	}
+	return nil
+}
+
+func checkAddress(s, address string) error {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return badHost(s, address)
+	}
+	if a.Zone() != "" {
+		return fmt.Errorf("%q: link-local addresses are this machine's anyway; leave the zone %q out", s, a.Zone())
 	}
 	return nil
 }
