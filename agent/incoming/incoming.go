@@ -74,10 +74,12 @@ type Subscriptions struct {
 	connections         sync.WaitGroup
 	draining            sync.WaitGroup
 	count               atomic.Int64
+	slots               chan struct{}
 	firsts              *budget
 
 	mu            sync.Mutex
 	closed        bool
+	crowded       bool
 	last          uint64
 	subscriptions map[uint64]subscription
 	clients       *redirect.Clients
@@ -97,6 +99,7 @@ var ErrEnded = errors.New("session ended")
 // New makes a session's subscriptions; none yet.
 func New(ctx context.Context, open Open, opts Options) *Subscriptions {
 	s := &Subscriptions{opts: opts.filled(), open: open, subscriptions: map[uint64]subscription{}, firsts: newBudget(maxFirsts)}
+	s.slots = make(chan struct{}, 2*s.opts.Connections)
 	// The ends of connections are of our own choosing: those that were passed through outlive the link.
 	ctx = context.WithoutCancel(ctx)
 	s.taken, s.cutTaken = context.WithCancelCause(ctx)
@@ -201,23 +204,47 @@ func (s *Subscriptions) Close(ctx context.Context) error {
 	return err
 }
 
-// crowded is told the number of connections under way each time it changes by one, and keeps the limit.
-func (s *Subscriptions) crowded(now int64, grew bool) {
-	limit := int64(s.opts.Connections)
-	switch {
-	case grew && now == limit:
-		s.opts.Log.Warn("as many connections as allowed; further ones go to the target", zap.Int64("connections", now))
-		s.suspend(true)
-	case !grew && now == limit*3/4:
-		s.suspend(false)
+// enter counts a connection in, and waits while there are twice as many as allowed: further ones wait in the listener's
+// queue. It reports whether there still is a session.
+func (s *Subscriptions) enter() bool {
+	select {
+	case s.slots <- struct{}{}:
+	case <-s.passed.Done():
+		return false
+	}
+	if s.count.Add(1) == int64(s.opts.Connections) {
+		s.crowd()
+	}
+	return true
+}
+
+// leave counts a connection out.
+func (s *Subscriptions) leave() {
+	<-s.slots
+	if s.count.Add(-1) == s.few() {
+		s.crowd()
 	}
 }
 
-func (s *Subscriptions) suspend(on bool) {
+// few is the number of connections at which a crowd counts as dissolved.
+func (s *Subscriptions) few() int64 { return int64(s.opts.Connections) * 3 / 4 }
+
+// crowd suspends the subscriptions while there are as many connections as allowed.
+func (s *Subscriptions) crowd() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.count.Load()
+	switch {
+	case !s.crowded && now >= int64(s.opts.Connections):
+		s.opts.Log.Warn("as many connections as allowed; further ones go to the target", zap.Int64("connections", now))
+		s.crowded = true
+	case s.crowded && now <= s.few():
+		s.crowded = false
+	default:
+		return
+	}
 	for id, sub := range s.subscriptions {
-		if err := sub.suspend(on); err != nil {
+		if err := sub.suspend(s.crowded); err != nil {
 			s.opts.Log.Warn("suspend", zap.Uint64("subscription", id), zap.Error(err))
 		}
 	}

@@ -86,12 +86,15 @@ func (st *steal) release() error {
 
 func (st *steal) suspend(on bool) error { return st.rule.Suspend(on) }
 
-// accepted serves one diverted connection in a goroutine of its own.
+// accepted serves one diverted connection in a goroutine of its own. It waits while there are too many.
 func (st *steal) accepted(conn *net.TCPConn, from, to netip.AddrPort) {
 	s := st.session
-	s.crowded(s.count.Add(1), true)
+	if !s.enter() {
+		splice.Reset(conn)
+		return
+	}
 	s.connections.Go(func() {
-		defer func() { s.crowded(s.count.Add(-1), false) }()
+		defer s.leave()
 		st.serve(conn, from, to)
 	})
 }

@@ -48,8 +48,8 @@ type Options struct {
 	Lost func(error)
 }
 
-// Accepted is handed each diverted connection, which it owns: from is the true client, to the original destination. It
-// must not block.
+// Accepted is handed each diverted connection, which it owns: from is the true client, to the original destination.
+// While it blocks, further connections wait in the listener's queue.
 type Accepted func(conn *net.TCPConn, from, to netip.AddrPort)
 
 // Steal is one stolen port. Its goroutines, all ended by Close, which waits for them: one accepts for each address

@@ -1,0 +1,90 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"podstep.dev/agent"
+	"podstep.dev/agent/target"
+	"podstep.dev/internal/logging"
+	"podstep.dev/internal/program"
+)
+
+// memoryLimit is what the Go runtime aims to stay below, in bytes: it is the pod's memory. GOMEMLIMIT overrides it.
+const memoryLimit = 32 << 20
+
+// serve serves one session on standard input and output until either ends, or SIGTERM. Lines go to standard error.
+func serve(args []string) int {
+	flags := flag.NewFlagSet("podstep-agent serve", flag.ContinueOnError)
+	pid := flags.Int("pid", 0, "the target's process, as this process sees it")
+	level := flags.String("log", "info", "debug, info, warn or error")
+	drain := flags.Duration("drain", time.Second, "how long passed connections may go on after the link's end")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if *pid <= 0 || flags.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "podstep-agent serve: --pid N is needed, and nothing else")
+		return 2
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+	if err := run(*pid, *level, *drain); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", program.Agent, err)
+		return 1
+	}
+	return 0
+}
+
+func run(pid int, level string, drain time.Duration) (err error) {
+	log, err := logging.New(os.Stderr, level)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer stop()
+	// A write to a link whose reader is gone must be an error, not the end: passed connections have yet to finish.
+	signal.Ignore(syscall.SIGPIPE)
+	t, err := target.Open(pid)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	conn, err := openStdio()
+	if err != nil {
+		return err
+	}
+	err = agent.Serve(ctx, conn, agent.Options{Log: log, Target: t, Drain: drain})
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// stdio is the link over standard input and output, pipes or one socket.
+type stdio struct{ in, out *os.File }
+
+// openStdio makes them pollable, so that Close ends a read that waits.
+func openStdio() (*stdio, error) {
+	for _, fd := range []int{0, 1} {
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return nil, fmt.Errorf("open link: %w", err)
+		}
+	}
+	return &stdio{in: os.NewFile(0, "stdin"), out: os.NewFile(1, "stdout")}, nil
+}
+
+func (s *stdio) Read(b []byte) (int, error)  { return s.in.Read(b) }
+func (s *stdio) Write(b []byte) (int, error) { return s.out.Write(b) }
+func (s *stdio) Close() error                { return errors.Join(s.in.Close(), s.out.Close()) }
