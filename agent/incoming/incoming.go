@@ -83,6 +83,7 @@ type Subscriptions struct {
 	last          uint64
 	subscriptions map[uint64]subscription
 	clients       *redirect.Clients
+	mirrors       mirrors
 }
 
 // subscription is a steal or a mirror.
@@ -132,6 +133,8 @@ func (s *Subscriptions) begin(id uint64, p wire.SubscribeParams) (subscription, 
 	switch p.Mode {
 	case wire.ModeSteal:
 		return s.startSteal(id, p.Port)
+	case wire.ModeMirror:
+		return s.startMirror(id, p.Port)
 	default:
 		return nil, &wire.Refusal{Errno: syscall.ENOTSUP, Reason: wire.ReasonUnsupported, Text: fmt.Sprintf("subscribe: mode %q is not known", p.Mode)}
 	}

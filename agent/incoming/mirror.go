@@ -1,0 +1,128 @@
+//go:build linux
+
+package incoming
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"podstep.dev/agent/incoming/capture"
+	"podstep.dev/internal/splice"
+	"podstep.dev/internal/wire"
+)
+
+// Memory of a session's capture in bytes, which is the pod's: the kernel's ring, and what waits for the debuggee.
+const (
+	captureRing   = 4 << 20
+	captureMemory = 8 << 20
+)
+
+// mirrors is the one capture behind all mirrored ports of a session; the session's mu guards it.
+type mirrors struct {
+	capture *capture.Capture
+	ports   map[uint16]uint64 // subscription ids
+}
+
+// mirror is a mirrored port.
+type mirror struct {
+	session *Subscriptions
+	port    uint16
+}
+
+// startMirror adds a port to the capture, which begins with the first. The caller holds mu.
+func (s *Subscriptions) startMirror(id uint64, port uint16) (subscription, error) {
+	if _, ok := s.mirrors.ports[port]; ok {
+		return nil, &wire.Refusal{Errno: syscall.EEXIST, Text: fmt.Sprintf("port %d is mirrored by this session already", port)}
+	}
+	ports := maps.Clone(s.mirrors.ports)
+	if ports == nil {
+		ports = map[uint16]uint64{}
+	}
+	ports[port] = id
+	if err := s.watch(ports); err != nil {
+		return nil, refuseMirror(port, err)
+	}
+	return &mirror{session: s, port: port}, nil
+}
+
+// watch makes the capture read exactly these ports. The caller holds mu.
+func (s *Subscriptions) watch(ports map[uint16]uint64) error {
+	list := slices.Sorted(maps.Keys(ports))
+	if s.mirrors.capture != nil {
+		if err := s.mirrors.capture.Watch(list); err != nil {
+			return err
+		}
+		s.mirrors.ports = ports
+		return nil
+	}
+	c, err := capture.Start(s.taken, list, s.copy, capture.Options{
+		Log: s.opts.Log.Named("capture"), Lost: s.lost,
+		Connections: s.opts.Connections, Ring: captureRing, Memory: captureMemory,
+	})
+	if err != nil {
+		return err
+	}
+	s.mirrors = mirrors{capture: c, ports: ports}
+	return nil
+}
+
+// copy opens the stream for one mirrored connection.
+func (s *Subscriptions) copy(ctx context.Context, from, to netip.AddrPort) (splice.Conn, error) {
+	s.mu.Lock()
+	id, ok := s.mirrors.ports[to.Port()]
+	s.mu.Unlock()
+	if !ok {
+		return nil, fmt.Errorf("port %d is not mirrored", to.Port())
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.OpenTimeout)
+	defer cancel()
+	return s.open(ctx, wire.Header{Kind: wire.KindCopy, Port: to.Port(), From: from, To: to, Subscription: id}, nil)
+}
+
+// lost tells losses once, under the oldest mirror: the kernel does not say whose packets it dropped.
+func (s *Subscriptions) lost(packets, connections uint64) {
+	s.mu.Lock()
+	ids := slices.Sorted(maps.Values(s.mirrors.ports))
+	s.mu.Unlock()
+	if len(ids) > 0 {
+		s.opts.Lost(wire.LostParams{ID: ids[0], Packets: packets, Connections: connections})
+	}
+}
+
+// release takes the port out of the capture; with the last one the capture ends.
+func (m *mirror) release() error {
+	s := m.session
+	s.mu.Lock()
+	ports := maps.Clone(s.mirrors.ports)
+	delete(ports, m.port)
+	if len(ports) > 0 {
+		defer s.mu.Unlock()
+		return s.watch(ports)
+	}
+	c := s.mirrors.capture
+	s.mirrors = mirrors{}
+	s.mu.Unlock()
+	// Outside the lock: copies that are being opened ask for it.
+	return c.Close()
+}
+
+// suspend does nothing: a mirror holds up nobody.
+func (m *mirror) suspend(bool) error { return nil }
+
+func refuseMirror(port uint16, err error) error {
+	r := &wire.Refusal{Errno: errnoOf(err), Text: fmt.Sprintf("mirror port %d: %v", port, err)}
+	switch {
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+		r.Reason = wire.ReasonDenied
+		r.Text = fmt.Sprintf("mirror port %d: the agent lacks the capability NET_RAW", port)
+	case errors.Is(err, syscall.EAFNOSUPPORT), errors.Is(err, syscall.EPROTONOSUPPORT), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ENOPROTOOPT):
+		r.Reason = wire.ReasonUnsupported
+		r.Text = fmt.Sprintf("mirror port %d: the kernel lacks packet sockets with a ring (CONFIG_PACKET): %v", port, err)
+	}
+	return r
+}
