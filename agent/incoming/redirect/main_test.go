@@ -1,0 +1,39 @@
+//go:build linux
+
+package redirect
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"podstep.dev/agent/internal/testpod"
+)
+
+func TestMain(m *testing.M) {
+	testpod.Main(func() int {
+		code := m.Run()
+		if err := goleak.Find(); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return code
+	}, map[string]func(){"powerless": powerless})
+}
+
+// powerless says what a process without capabilities is told that wants to steal port 80.
+func powerless() {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		fmt.Println("capset:", err)
+		return
+	}
+	_, err := Start(80, nil, Options{})
+	fmt.Println(err)
+	_, err = OpenClients()
+	fmt.Println(err)
+}
