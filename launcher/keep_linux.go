@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -77,7 +76,7 @@ type keeper struct {
 
 // Keep is `podstep-launch keep`: it runs argv and returns when no process of the tree is left. It ends the tree when
 // the lifeline ends. Failures to start go to the adapter, not to the caller.
-func Keep(argv []string, opts KeepOptions) error {
+func Keep(ctx context.Context, argv []string, opts KeepOptions) error {
 	runtime.LockOSThread() // see keep
 	for _, fd := range []int{lifelineFD, statusFD} {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
@@ -106,7 +105,7 @@ func Keep(argv []string, opts KeepOptions) error {
 		return nil
 	}
 	k.say(keeperSays{Started: k.kept.pid})
-	return k.run(readLifeline(os.NewFile(lifelineFD, "lifeline")), signals)
+	return k.run(ctx, readLifeline(os.NewFile(lifelineFD, "lifeline")), signals)
 }
 
 // readLifeline gives each byte of the lifeline. The channel ends with it.
@@ -125,7 +124,7 @@ func readLifeline(f *os.File) <-chan byte {
 	return bytes
 }
 
-func (k *keeper) run(lifeline <-chan byte, signals <-chan os.Signal) error {
+func (k *keeper) run(ctx context.Context, lifeline <-chan byte, signals <-chan os.Signal) error {
 	for {
 		select {
 		case sig := <-signals:
@@ -142,9 +141,9 @@ func (k *keeper) run(lifeline <-chan byte, signals <-chan os.Signal) error {
 		case b, ok := <-lifeline:
 			switch {
 			case !ok:
-				return k.end(false)
+				return k.end(ctx, false)
 			case b == goodbye:
-				return k.end(true)
+				return k.end(ctx, true)
 			case syscall.Signal(b) == unix.SIGCONT:
 				k.kept.resume()
 			default:
@@ -155,8 +154,7 @@ func (k *keeper) run(lifeline <-chan byte, signals <-chan os.Signal) error {
 }
 
 // end ends the tree; after the adapter's death also what else is left of the session.
-func (k *keeper) end(orderly bool) error {
-	ctx := context.Background() // nobody is left who could cancel; the sweeps are bounded
+func (k *keeper) end(ctx context.Context, orderly bool) error {
 	err := k.kept.end(ctx)
 	k.kept.giveBack()
 	k.sayExited()
@@ -182,24 +180,3 @@ func (k *keeper) sayExited() {
 
 // say tells the adapter. One that is gone hears nothing: the lifeline says so, too.
 func (k *keeper) say(s keeperSays) { _ = wire.WriteFrame(k.status, s, nil) }
-
-// removeSessionDir removes a directory that is a session's: absolute, ours, and nobody else's.
-func removeSessionDir(dir string) error {
-	if dir == "" {
-		return nil
-	}
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		return fmt.Errorf("remove session directory: %w", err)
-	}
-	if !filepath.IsAbs(dir) || st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Mode&0o777 != 0o700 || int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("remove session directory %s: not one of ours", dir)
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove session directory: %w", err)
-	}
-	return nil
-}

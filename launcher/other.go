@@ -4,9 +4,11 @@ package launcher
 
 import (
 	"context"
+	"net/netip"
 	"os"
 
 	"podstep.dev/internal/fault"
+	"podstep.dev/internal/splice"
 )
 
 func notLinux() error { return fault.New(fault.NotLinux, "this machine does not run Linux", nil) }
@@ -36,4 +38,31 @@ type KeepOptions struct {
 }
 
 // Keep fails with fault.NotLinux.
-func Keep([]string, KeepOptions) error { return notLinux() }
+func Keep(context.Context, []string, KeepOptions) error { return notLinux() }
+
+// Host serves the launchers of one session. There is none here.
+type Host struct{}
+
+// Listen fails with fault.NotLinux.
+func Listen(context.Context, string, Options) (*Host, error) { return nil, notLinux() }
+
+// Command is argv itself.
+func (h *Host) Command(argv []string, _ How) []string { return argv }
+
+// Deliver fails with fault.NotLinux.
+func (h *Host) Deliver(context.Context, uint16, netip.AddrPort, netip.AddrPort) (splice.Conn, error) {
+	return nil, notLinux()
+}
+
+// Close does nothing.
+func (h *Host) Close() error { return nil }
+
+// ExecOptions of Exec.
+type ExecOptions struct {
+	Session       string
+	Handover      int
+	Traced, NoEnv bool
+}
+
+// Exec fails with fault.NotLinux.
+func Exec(context.Context, []string, ExecOptions) error { return notLinux() }

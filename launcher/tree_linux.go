@@ -75,7 +75,7 @@ func Start(ctx context.Context, p Process) (*Tree, error) {
 		return nil, fmt.Errorf("start %s: %w", p.Argv[0], err)
 	}
 	t.pid = first.Started
-	go t.watch(status)
+	go t.watch(context.WithoutCancel(ctx), status)
 	t.stopCtx = context.AfterFunc(ctx, t.sayGoodbye)
 	return t, nil
 }
@@ -175,14 +175,14 @@ func (t *Tree) sayGoodbye() {
 	t.lifeline = nil
 }
 
-func (t *Tree) watch(status *os.File) {
+func (t *Tree) watch(ctx context.Context, status *os.File) {
 	defer close(t.gone)
 	known := t.listen(status)
 	_ = status.Close()
 	err := t.keeper.Wait()
 	if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		// Its orphans came to this process before Wait returned (exit_notify before the reaping, kernel/exit.c).
-		t.sweepErr = sweep(context.Background(), 0, func(m mark) bool { return m == t.mark })
+		t.sweepErr = sweep(ctx, 0, func(m mark) bool { return m == t.mark })
 		t.takeTerminal()
 	}
 	t.sayGoodbye()

@@ -21,12 +21,15 @@ const (
 	KindDial Kind = "dial"
 	// KindDNS carries DNS messages, each behind two bytes of length (RFC 1035 §4.2.2), answered as inside the target.
 	KindDNS Kind = "dns"
+	// KindListening says that the debuggee serves Port. A launcher's parent half opens it towards the adapter, waits for
+	// the answer and closes it.
+	KindListening Kind = "listening"
 )
 
 // Header opens a stream. First bytes of the payload may follow it in the same write, before the answer.
 type Header struct {
 	Kind Kind `json:"kind"`
-	// Port is the target's port that the connection was made to.
+	// Port is the target's port that the connection was made to; with KindListening the debuggee's.
 	Port uint16 `json:"port,omitempty"`
 	// From is the peer: the original other end of the connection.
 	From netip.AddrPort `json:"from,omitzero"`

@@ -3,10 +3,12 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"podstep.dev/launcher"
 )
@@ -18,18 +20,37 @@ const usage = `usage: podstep-launch exec --session SOCKET [--traced] [--no-env]
 const failed = 127
 
 func main() {
+	// The thread that starts or becomes the debuggee: the main one, so that a tracer sees its pid exec.
+	runtime.LockOSThread()
 	if len(os.Args) < 2 {
 		fail(fmt.Errorf("no command\n%s", usage))
 	}
+	ctx := context.Background()
 	switch os.Args[1] {
+	case "exec":
+		fail(execute(ctx, os.Args[2:]))
 	case "keep":
-		fail(keep(os.Args[2:]))
+		fail(keep(ctx, os.Args[2:]))
 	default:
 		fail(fmt.Errorf("unknown command %q\n%s", os.Args[1], usage))
 	}
 }
 
-func keep(args []string) error {
+func execute(ctx context.Context, args []string) error {
+	var opts launcher.ExecOptions
+	flags := newFlags("exec")
+	flags.StringVar(&opts.Session, "session", "", "")
+	flags.IntVar(&opts.Handover, "handover", 0, "")
+	flags.BoolVar(&opts.Traced, "traced", false, "")
+	flags.BoolVar(&opts.NoEnv, "no-env", false, "")
+	argv, err := parse(flags, args)
+	if err != nil {
+		return err
+	}
+	return launcher.Exec(ctx, argv, opts)
+}
+
+func keep(ctx context.Context, args []string) error {
 	var opts launcher.KeepOptions
 	flags := newFlags("keep")
 	flags.StringVar(&opts.SessionDir, "session-dir", "", "")
@@ -39,7 +60,7 @@ func keep(args []string) error {
 	if err != nil {
 		return err
 	}
-	return launcher.Keep(argv, opts)
+	return launcher.Keep(ctx, argv, opts)
 }
 
 func newFlags(name string) *flag.FlagSet {
