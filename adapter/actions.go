@@ -1,0 +1,79 @@
+package adapter
+
+import (
+	"encoding/json"
+	"time"
+
+	"podstep.dev/adapter/debugger"
+)
+
+// action is something that the session wants done. Serve does them in order.
+type action interface{ isAction() }
+
+type (
+	// toEditor sends a message.
+	toEditor struct{ raw []byte }
+	// toDebugger sends a message.
+	toDebugger struct{ raw []byte }
+	// borrow begins the borrow; session.borrowed or session.failed follows.
+	borrow struct{ mirror json.RawMessage }
+	// prepare readies a launch; session.prepared or session.failed follows.
+	prepare struct {
+		debugger   debugger.Debugger
+		attributes debugger.Attributes
+	}
+	// startDebugger starts what was prepared last; session.started or session.failed follows.
+	startDebugger struct{ debugger debugger.Debugger }
+	// endDebugger ends the debugger with all it started; session.debuggerGone follows.
+	endDebugger struct{}
+	// pauseChanged tells the borrow.
+	pauseChanged struct{ paused bool }
+	// setTimer lets session.fired follow, once. A timer of the same name is replaced.
+	setTimer struct {
+		name  timer
+		after time.Duration
+	}
+	// stopTimer keeps it from firing.
+	stopTimer struct{ name timer }
+	// release ends the debugger and gives the borrow back, while the editor is still there. Nothing follows.
+	release struct{}
+	// finish ends the session. cause is nil when it ended as the person wanted.
+	finish struct{ cause error }
+)
+
+func (toEditor) isAction()      {}
+func (toDebugger) isAction()    {}
+func (borrow) isAction()        {}
+func (prepare) isAction()       {}
+func (startDebugger) isAction() {}
+func (endDebugger) isAction()   {}
+func (pauseChanged) isAction()  {}
+func (setTimer) isAction()      {}
+func (stopTimer) isAction()     {}
+func (release) isAction()       {}
+func (finish) isAction()        {}
+
+// timer names one of the session's timers.
+type timer string
+
+const (
+	// stepTimer: a step that runs longer is a debuggee that runs.
+	stepTimer timer = "step"
+	// answerTimer: the editor gets its answer to disconnect even when the debugger gives none.
+	answerTimer timer = "answer"
+	// endTimer: a debugger that was asked to end is ended.
+	endTimer timer = "end"
+	// overTimer: debugging is over; an editor that says nothing more does not keep the borrow.
+	overTimer timer = "over"
+	// leaveTimer: nor the session.
+	leaveTimer timer = "leave"
+)
+
+const (
+	stepAfter = 500 * time.Millisecond
+	// answerAfter keeps the answer to disconnect below 500 ms: VS Code sends SIGTERM after 2 s, and the clean-up comes after the answer.
+	answerAfter = 400 * time.Millisecond
+	endAfter    = 700 * time.Millisecond
+	overAfter   = 400 * time.Millisecond
+	leaveAfter  = 5 * time.Second
+)

@@ -1,0 +1,229 @@
+package adapter
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+
+	"podstep.dev/internal/testkit"
+	"podstep.dev/internal/testkit/dapclient"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// mark is in the environment of everything that a test's session starts, so that what it leaves is found.
+const mark = "PODSTEP_TEST_SESSION"
+
+// fakeBorrow borrows nothing: commands stay as they are.
+type fakeBorrow struct {
+	dir  string
+	env  map[string]string
+	done chan struct{}
+
+	mu     sync.Mutex
+	err    error
+	paused []bool
+	closed int
+	traced []bool
+}
+
+func (b *fakeBorrow) Command(argv []string, traced bool) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.traced = append(b.traced, traced)
+	return argv
+}
+
+func (b *fakeBorrow) Env() map[string]string { return b.env }
+func (b *fakeBorrow) SessionDir() string     { return b.dir }
+func (b *fakeBorrow) Done() <-chan struct{}  { return b.done }
+
+func (b *fakeBorrow) SetPaused(p bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.paused = append(b.paused, p)
+}
+
+func (b *fakeBorrow) pauses() []bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.paused)
+}
+
+func (b *fakeBorrow) Err() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+func (b *fakeBorrow) lose(err error) {
+	b.mu.Lock()
+	b.err = err
+	b.mu.Unlock()
+	close(b.done)
+}
+
+func (b *fakeBorrow) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed++
+	return os.RemoveAll(b.dir)
+}
+
+// tree is a process with all that carries its mark: what the keeper does, without one.
+type tree struct {
+	cmd  *exec.Cmd
+	mark string
+	over chan struct{}
+	err  error
+}
+
+func startTree(_ context.Context, p Process) (Tree, error) {
+	path, err := exec.LookPath(p.Argv[0])
+	if err != nil {
+		return nil, err
+	}
+	t := &tree{cmd: &exec.Cmd{Path: path, Args: p.Argv, Env: p.Env, Dir: p.Dir, Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr}, over: make(chan struct{})}
+	for _, e := range p.Env {
+		if v, ok := strings.CutPrefix(e, mark+"="); ok {
+			t.mark = v
+		}
+	}
+	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := t.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { t.err = t.cmd.Wait(); close(t.over) }()
+	return t, nil
+}
+
+func (t *tree) Wait() error { <-t.over; return t.err }
+
+func (t *tree) Kill() error {
+	for range 1000 {
+		pids := marked(t.mark)
+		if len(pids) == 0 {
+			<-t.over
+			return nil
+		}
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may be over already
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	return fmt.Errorf("still there: %v", marked(t.mark))
+}
+
+// marked lists the living processes that carry the mark.
+func marked(mark string) []int {
+	var pids []int
+	environs, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, path := range environs {
+		environ, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(environ, []byte("PODSTEP_TEST_SESSION="+mark)) {
+			continue
+		}
+		var pid int
+		if _, err := fmt.Sscanf(path, "/proc/%d/environ", &pid); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// bench is one session under test with its scripted editor.
+type bench struct {
+	*dapclient.Client
+	t      *testing.T
+	borrow *fakeBorrow
+	mark   string
+	served chan error
+	cancel context.CancelCauseFunc
+}
+
+// startSession serves a session to a scripted editor. When the test ends nothing of it may be left.
+func startSession(t *testing.T, change func(*Options)) *bench {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	b := &bench{
+		t: t, mark: rand.Text(), served: make(chan error, 1),
+		borrow: &fakeBorrow{dir: sessionDir(t), done: make(chan struct{})},
+	}
+	opts := Options{
+		Log: zaptest.NewLogger(t), Start: startTree,
+		Environ: append(os.Environ(), mark+"="+b.mark),
+		Begin: func(_ context.Context, mirror json.RawMessage, say func(string)) (Borrow, error) {
+			say("attached to " + string(mirror))
+			return b.borrow, nil
+		},
+	}
+	if change != nil {
+		change(&opts)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	b.cancel = cancel
+	b.Client = dapclient.New(ours)
+	go func() { b.served <- Serve(ctx, theirs, opts) }()
+	t.Cleanup(func() {
+		cancel(nil)
+		_ = b.Close()
+		testkit.Eventually(t, "no process left", func() bool { return len(marked(b.mark)) == 0 })
+	})
+	return b
+}
+
+// sessionDir is short: unix sockets stand in it.
+func sessionDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "podstep-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// over waits for Serve and checks that everything was given back.
+func (b *bench) over(want error) {
+	b.t.Helper()
+	select {
+	case err := <-b.served:
+		if !errors.Is(err, want) {
+			b.t.Errorf("Serve: %v, want %v", err, want)
+		}
+	case <-time.After(testkit.Patience):
+		b.t.Fatal("Serve did not return")
+	}
+	if left := marked(b.mark); len(left) > 0 {
+		b.t.Errorf("processes left: %v", left)
+	}
+}
+
+// patiently bounds what a test waits for.
+func patiently(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

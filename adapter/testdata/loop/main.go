@@ -1,0 +1,21 @@
+// Command loop counts until it is ended; a breakpoint in visit stops it.
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+)
+
+func visit(count int, name string) int {
+	doubled := count * 2
+	fmt.Println("visit", count, doubled, name)
+	return doubled
+}
+
+func main() {
+	for count := 1; count < 3000; count++ {
+		visit(count, os.Getenv("POD_NAME"))
+		time.Sleep(20 * time.Millisecond)
+	}
+}
