@@ -86,5 +86,5 @@ func TestCopyIsExact(t *testing.T) {
 }
 
 func TestOrdinaryUserMayCapture(t *testing.T) {
-	testkit.AsOrdinaryUser(t, "TestCopyIsExact")
+	testkit.AsOrdinaryUser(t, "TestCopyIsExact|TestRequest|TestMany|TestOtherPorts|TestKernelDrops")
 }

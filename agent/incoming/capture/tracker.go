@@ -28,7 +28,7 @@ type tracker struct {
 	capture *Capture
 	asm     *reassembly.Assembler
 	open    map[tuple]*connection
-	// leftOut are connections not followed, so that each is counted once.
+	// leftOut are connections no longer followed or never: of each, more segments may come, and it is counted once.
 	leftOut map[tuple]struct{}
 	crowded time.Time
 	// lossy is when drops of the kernel were noticed, zero when that has been dealt with.
@@ -133,9 +133,7 @@ func (t *tracker) settle(c *connection) {
 		return
 	}
 	delete(t.open, c.tuple)
-	if c.how == givenUp {
-		t.leaveOut(c.tuple)
-	}
+	t.leaveOut(c.tuple)
 	if !c.forgotten {
 		t.forget(c)
 	}
