@@ -28,6 +28,10 @@ func TestCheckReadsALaunchFile(t *testing.T) {
 			[]string{`1:36: configurations[0].miror: unknown key; did you mean "mirror"?`}},
 		"named": {`{"configurations": [{"name": "My shop", "type": "go", "mirror": {}}]}`, 1,
 			[]string{`1:65: "My shop".mirror.target: missing; want "process/PID", for example "process/4242"`}},
+		"bad values": {`{"configurations": [{"type": "go", "mirror": {"target": "1", "incoming": {"mode": "stael"}}}]}`, 1, []string{
+			`1:57: configurations[0].mirror.target: target "1" has no kind; did you mean process/1?`,
+			`1:83: configurations[0].mirror.incoming.mode: unknown value "stael"; did you mean "steal"?`,
+		}},
 		"no debugger":  {`{"configurations": [{"type": "podstep", "mirror": {"target": "process/1"}}]}`, 1, []string{`1:21: configurations[0].debugger: missing; known are dlv, debugpy`}},
 		"bad debugger": {`{"configurations": [{"type": "podstep", "debugger": "delve", "mirror": {"target": "process/1"}}]}`, 1, []string{`1:53: configurations[0].debugger: unknown value "delve"; did you mean "dlv"?`}},
 		"attach": {`{"configurations": [{"type": "go", "request": "attach", "mirror": {"target": "process/1"}}]}`, 1,

@@ -38,7 +38,7 @@ func parseBlock(raw []byte, rules map[string]rule) (Mirror, Problems) {
 // block reads a value that is a block at path, where the block's own paths begin.
 func (r *reader) block(v hujson.Value, path string) Mirror {
 	m := Default()
-	r.into(v, path, path, reflect.ValueOf(&m).Elem())
+	r.into(v, path, "", reflect.ValueOf(&m).Elem())
 	if _, isObject := v.Value.(*hujson.Object); isObject && !r.seen[join(path, "target")] {
 		r.add(v.StartOffset, join(path, "target"), `missing; want "process/PID", for example "process/4242"`)
 	}

@@ -1,0 +1,91 @@
+# podstep's tasks. "make help" lists them.
+
+VERSION := 0.1.0
+
+# Where what the tests need is put: dlv and staticcheck as test/tools/go.mod has them, and a Python with debugpy.
+TOOLS   := build/tools
+VENV    := build/venv
+DEBUGPY := 1.8.22
+
+# Flags of the tests; SKIPS is a file of the tests that may be skipped (see test/report), empty: all may.
+SKIPS     ?=
+TESTFLAGS ?= -count=1 -shuffle=on -timeout=20m
+PACKAGES  ?= ./...
+# The race detector needs a C compiler. Whole programs (./test/...) are run without it: it does not look into them.
+RACE := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && echo true || echo false)
+
+PROGRAMS := ./adapter/cmd/podstep ./launcher/cmd/podstep-launch ./agent/cmd/podstep-agent
+LDFLAGS  := -s -w -X podstep.dev/internal/program.release=$(VERSION)
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: help build test tools venv lint generate demo bench e2e-editor vsix clean
+
+export PATH := $(CURDIR)/$(TOOLS):$(CURDIR)/$(VENV)/bin:$(PATH)
+
+help: ## list the tasks
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1\t/p' Makefile | expand -t 16
+
+build: ## build the three programs into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS)
+
+test: build tools venv ## run all tests: units, privileged ones in namespaces of their own, whole programs, dlv and debugpy
+	@[ "$$(id -u)" = 0 ] || echo "make test: as an ordinary user; tests that need root are skipped and listed at the end"
+	@$(RACE) || echo "make test: no C compiler, so without the race detector"
+	@run() { [ $$# = 1 ] || go test -json $(TESTFLAGS) "$$@" || [ $$? = 1 ] || echo '{"Action": "build-fail", "ImportPath": "go test"}'; }; \
+	 packages=$$(go list $(PACKAGES)); \
+	 { run -race=$(RACE) $$(grep -v '^podstep.dev/test/' <<<"$$packages"); run -p=1 $$(grep '^podstep.dev/test/' <<<"$$packages"); } \
+	 | go run ./test/report $(if $(SKIPS),-allow '$(SKIPS)')
+
+tools: $(TOOLS)/dlv $(TOOLS)/staticcheck
+
+$(TOOLS)/dlv: test/tools/go.mod
+	@mkdir -p $(TOOLS)
+	go build -C test/tools -o ../../$(TOOLS)/ github.com/go-delve/delve/cmd/dlv
+	@touch $@
+
+$(TOOLS)/staticcheck: test/tools/go.mod
+	@mkdir -p $(TOOLS)
+	go build -C test/tools -o ../../$(TOOLS)/ honnef.co/go/tools/cmd/staticcheck
+	@touch $@
+
+# Without Python the tests with debugpy are skipped, and say so.
+venv:
+	@if [ ! -e $(VENV)/debugpy-$(DEBUGPY) ]; then \
+	   rm -rf $(VENV); \
+	   if python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check debugpy==$(DEBUGPY); \
+	   then touch $(VENV)/debugpy-$(DEBUGPY); \
+	   else rm -rf $(VENV); echo "make: no Python with venv and pip: tests with debugpy will be skipped" >&2; fi; fi
+
+lint: $(TOOLS)/staticcheck ## go vet, staticcheck, and the extension's checks where npm is
+	go vet ./...
+	GOOS=darwin go vet ./adapter/... ./launcher ./internal/...
+	staticcheck ./...
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory node_modules/.package-lock.json && npm run --silent check; \
+	 else echo "make lint: no npm, so without the extension" >&2; fi
+
+generate: ## make schema, attributes and pages from the sources
+	go generate ./...
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory node_modules/.package-lock.json && npm run --silent generate; \
+	 else echo "make generate: no npm, so without extension/package.json" >&2; fi
+
+demo: build $(TOOLS)/dlv ## show the whole story: a request to a running service stops at a breakpoint here
+	go run ./test/demo
+
+bench: build ## measure what docs/performance.md says; QUICK=1 for a short run
+	go run ./test/bench $(if $(QUICK),-quick)
+
+e2e-editor: build ## press F5 in a real VS Code and stop in a stolen request
+	test/editor/run.sh
+
+vsix: build node_modules/.package-lock.json ## pack the extension with the programs inside, into build/
+	npm run --silent vsix
+
+node_modules/.package-lock.json: package-lock.json
+	npm ci --no-progress --no-audit --no-fund
+	@touch $@
+
+clean: ## remove what was built
+	rm -rf bin build node_modules extension/dist extension/bin

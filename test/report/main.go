@@ -1,0 +1,89 @@
+// Command report reads "go test -json" and says what a person wants to know: a line per package, the output of what failed, every
+// skipped test with its reason, and how many there were. It exits with 1 when a test failed, a package did not build, or none ran.
+//
+//	go test -json ./... | report [-allow FILE]
+//
+// With -allow a skipped test fails the run unless a line of FILE, "PACKAGE TEST REASON" with * for any characters, allows it:
+// a machine that can run a test must not leave it out unnoticed.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+func main() {
+	allow := flag.String("allow", "", "file with the tests that may be skipped; without it all may")
+	flag.Parse()
+	ok, err := run(os.Stdin, os.Stdout, *allow)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "report:", err)
+		os.Exit(2)
+	}
+	if !ok {
+		os.Exit(1)
+	}
+}
+
+// run reports what in says and tells whether all is well.
+func run(in io.Reader, out io.Writer, allowFile string) (ok bool, err error) {
+	r := report{out: out, tests: map[name]*test{}}
+	if allowFile != "" {
+		if r.allowed, err = readAllowed(allowFile); err != nil {
+			return false, err
+		}
+	}
+	lines := bufio.NewReader(in)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if len(line) > 0 {
+			r.line(line)
+		}
+		if err == io.EOF {
+			return r.close(), nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
+// event is what test2json prints; see "go doc test2json".
+type event struct {
+	Action, Package, ImportPath, Test, Output, FailedBuild string
+	Elapsed                                                float64
+}
+
+func (r *report) line(line []byte) {
+	var e event
+	if json.Unmarshal(line, &e) != nil || e.Action == "" {
+		_, _ = r.out.Write(line) // not of go test: somebody's word on standard output
+		return
+	}
+	r.event(e)
+}
+
+// readAllowed reads a file of skips that are allowed: blank lines and those that begin with # are left out.
+func readAllowed(path string) ([]skip, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	allowed := []skip{} // not nil: a list that is empty allows nothing
+	for n, line := range strings.Split(string(text), "\n") {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		fields := strings.SplitN(line, " ", 3)
+		if len(fields) != 3 {
+			return nil, fmt.Errorf("%s:%d: want PACKAGE TEST REASON", path, n+1)
+		}
+		allowed = append(allowed, skip{fields[0], fields[1], strings.TrimSpace(fields[2])})
+	}
+	return allowed, nil
+}
