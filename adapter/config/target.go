@@ -66,5 +66,5 @@ func isNumber(s string) bool {
 }
 
 func badTarget(format string, args ...any) *fault.Fault {
-	return fault.New(fault.BadConfig, fmt.Sprintf(format, args...), nil)
+	return &fault.Fault{ID: fault.BadConfig, What: fmt.Sprintf(format, args...), Hint: "Give the id of a process that has a network namespace of its own, for example process/4242."}
 }

@@ -19,7 +19,8 @@ type faultJSON struct {
 	Problems config.Problems `json:"problems,omitempty"`
 }
 
-// printFault shows a fault on standard error: what happened, every problem on a line of its own, then the advice.
+// printFault shows a fault on standard error: what happened, every problem on a line of its own, then the advice
+// unless it is to list the problems.
 func (p *podstep) printFault(f *fault.Fault) {
 	var problems config.Problems
 	listed := errors.As(f.Err, &problems)
@@ -40,7 +41,7 @@ func (p *podstep) printFault(f *fault.Fault) {
 	} else {
 		fmt.Fprintf(&b, "podstep: %s [podstep-%d]\n", f.Summary(), f.ID)
 	}
-	if hint := f.Advice(); hint != "" {
+	if hint := f.Advice(); hint != "" && (f.Hint != "" || !listed) {
 		fmt.Fprintf(&b, "%s\n", hint)
 	}
 	_, _ = p.errs.Write([]byte(b.String()))
