@@ -66,7 +66,7 @@ func (p Provider) start(held *heldTarget, agent string) (*link, error) {
 	defer stderr.Close()
 	proc, err := enter.Start(held.Target, enter.Program{
 		Path:   agent,
-		Args:   []string{"serve", "--pid", strconv.Itoa(held.Pid), "--log", p.log().Level().String()},
+		Args:   []string{"serve", "--pid", strconv.Itoa(held.Pid), "--log", p.level().String()},
 		Stdin:  theirs,
 		Stdout: theirs,
 		Stderr: stderr,
@@ -79,9 +79,9 @@ func (p Provider) start(held *heldTarget, agent string) (*link, error) {
 	return newLink(ours, proc, words, p.log().Named("agent")), nil
 }
 
-// socketPair makes the link. The agent's end does not block, so that a read of it ends when the agent closes it.
+// socketPair makes the link. The agent's end blocks, as any program expects of its standard input.
 func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("socketpair: %w", err)
 	}

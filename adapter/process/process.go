@@ -2,7 +2,10 @@
 // the link to it. It does not speak over the link, and it changes nothing of the process.
 package process
 
-import "go.uber.org/zap"
+import (
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
 
 // Provider starts agents beside processes of this machine, as any user who may enter them.
 type Provider struct {
@@ -17,4 +20,9 @@ func (p Provider) log() *zap.Logger {
 		return zap.NewNop()
 	}
 	return p.Log.Named("process")
+}
+
+// level is what the agent is to write: what would be logged, and errors in any case, for a fault.
+func (p Provider) level() zapcore.Level {
+	return min(zapcore.LevelOf(p.log().Core()), zapcore.ErrorLevel)
 }

@@ -26,7 +26,7 @@ type Program struct {
 	Args []string
 	// Env is the whole environment. If nil, it is empty.
 	Env []string
-	// Stdin, Stdout and Stderr stay the caller's.
+	// Stdin, Stdout and Stderr stay the caller's. They are made to block.
 	Stdin, Stdout, Stderr *os.File
 }
 
@@ -158,18 +158,11 @@ func newPlan(target *Target, p Program) (_ *plan, err error) {
 	return pl, nil
 }
 
-// duplicate makes a descriptor above 0 to 2, so that putting one in its place never closes another. It leaves f's mode
-// as it is, which f.Fd would not.
-func duplicate(f *os.File) (fd uintptr, err error) {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var n int
-	if cerr := conn.Control(func(own uintptr) { n, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 10) }); cerr != nil {
-		return 0, cerr
-	}
-	return uintptr(n), err
+// duplicate makes a descriptor above 0 to 2, so that putting one in its place never closes another. It blocks, as a
+// program expects of its standard input and output.
+func duplicate(f *os.File) (uintptr, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 10)
+	return uintptr(fd), err
 }
 
 // Target is a process held by a pidfd: its number cannot come to mean another process.
