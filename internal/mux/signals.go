@@ -23,8 +23,14 @@ const (
 type signals struct {
 	*yamux.Stream
 	// queue decouples senders from a link that stalls; Reset must never block.
-	queue chan [5]byte
+	queue chan signal
 	heard chan struct{}
+}
+
+// signal is what is sent, and what to do once it is.
+type signal struct {
+	text [5]byte
+	sent func()
 }
 
 func startSignals(ym *yamux.Session, side Side) (*signals, error) {
@@ -36,20 +42,24 @@ func startSignals(ym *yamux.Session, side Side) (*signals, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start link: %w", err)
 	}
-	return &signals{Stream: ys, queue: make(chan [5]byte, 4096), heard: make(chan struct{}, 1)}, nil
+	return &signals{Stream: ys, queue: make(chan signal, 4096), heard: make(chan struct{}, 1)}, nil
 }
 
-func (g *signals) send(what byte, n uint32) {
-	s := [5]byte{what}
-	binary.BigEndian.PutUint32(s[1:], n)
+func (g *signals) send(what byte, n uint32, sent func()) {
+	s := signal{text: [5]byte{what}, sent: sent}
+	binary.BigEndian.PutUint32(s.text[1:], n)
 	select {
 	case g.queue <- s:
 	default:
 		// A link that took none of 4096 signals is stalled and about to be found silent; yamux's own end follows.
+		sent()
 	}
 }
 
-func (g *signals) sendReset(id uint32) { g.send(signalReset, id) }
+// sendReset closes st behind the signal: an end that overtook it would be taken for one that was meant.
+func (g *signals) sendReset(st *Stream) {
+	g.send(signalReset, st.StreamID(), func() { _ = st.Stream.Close() })
+}
 
 // readSignals returns why the other end's signals ended.
 func (s *Session) readSignals() error {
@@ -68,8 +78,8 @@ func (s *Session) readSignals() error {
 		s.mu.Lock()
 		st := s.streams[binary.BigEndian.Uint32(b[1:])]
 		s.mu.Unlock()
-		if st != nil {
-			st.drop()
+		if st != nil && st.drop() {
+			_ = st.Stream.Close()
 		}
 	}
 }
@@ -85,10 +95,11 @@ func (s *Session) beat() {
 		case <-s.ym.CloseChan():
 			return
 		case sig := <-s.signals.queue:
-			if _, err := s.signals.Write(sig[:]); err != nil {
+			if _, err := s.signals.Write(sig.text[:]); err != nil {
 				s.end(err)
 				return
 			}
+			sig.sent()
 		case <-s.signals.heard:
 			silent = 0
 		case <-tick.C:
@@ -97,7 +108,7 @@ func (s *Session) beat() {
 				s.end(ErrSilent)
 				return
 			}
-			s.signals.send(signalBeat, count)
+			s.signals.send(signalBeat, count, func() {})
 		}
 	}
 }

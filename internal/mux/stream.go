@@ -138,11 +138,11 @@ func (st *Stream) hangUp() error {
 // Reset drops the stream at once: reads and writes of both ends fail with ECONNRESET.
 func (st *Stream) Reset() {
 	if st.drop() {
-		st.session.signals.sendReset(st.StreamID())
+		st.session.signals.sendReset(st)
 	}
 }
 
-// drop is the local half of a reset. It reports whether it was the first.
+// drop is the local half of a reset, except for the stream's own end. It reports whether it was the first.
 func (st *Stream) drop() bool {
 	st.mu.Lock()
 	first := !st.wasReset
@@ -153,6 +153,5 @@ func (st *Stream) drop() bool {
 	}
 	st.session.forget(st)
 	_ = st.SetDeadline(past)
-	_ = st.Stream.Close()
 	return true
 }
