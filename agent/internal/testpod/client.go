@@ -3,9 +3,11 @@
 package testpod
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -21,6 +23,9 @@ const (
 	Pod6    = "fd09::2"
 	Client4 = "10.9.0.1"
 	Client6 = "fd09::1"
+	// Other4 and Other6 are the client's too.
+	Other4 = "10.9.0.7"
+	Other6 = "fd09::7"
 )
 
 // Client is a network namespace beside the pod's.
@@ -60,13 +65,21 @@ func NewClient(t testing.TB) *Client {
 	for _, args := range [][]string{
 		{"link", "set", "lo", "up"},
 		{"addr", "add", Client4 + "/24", "dev", "eth0"},
+		{"addr", "add", Other4 + "/24", "dev", "eth0"},
 		{"addr", "add", Client6 + "/64", "dev", "eth0", "nodad"},
+		{"addr", "add", Other6 + "/64", "dev", "eth0", "nodad", "preferred_lft", "0"},
 		{"link", "set", "eth0", "up"},
 	} {
 		if out, err := c.Command("ip", args...).CombinedOutput(); err != nil {
 			t.Fatalf("ip %v: %v: %s", args, err, out)
 		}
 	}
+	// The kernel may take up to a second to switch a link on (linkwatch), and drops what is sent before.
+	Eventually(t, "link up", func() bool {
+		here, err1 := exec.Command("ip", "link", "show", "eth0").Output()
+		there, err2 := c.Command("ip", "link", "show", "eth0").Output()
+		return err1 == nil && err2 == nil && bytes.Contains(here, []byte("state UP")) && bytes.Contains(there, []byte("state UP"))
+	})
 	return c
 }
 
@@ -76,8 +89,18 @@ func (c *Client) Command(name string, args ...string) *exec.Cmd {
 	return exec.CommandContext(c.t.Context(), "nsenter", args...)
 }
 
-// Dial connects from the client's namespace; addr is an IP literal with a port. The connection closes with the test.
+// Dial connects from the client's first address of the family; addr is an IP literal with a port. The connection closes
+// with the test.
 func (c *Client) Dial(addr string) (*net.TCPConn, error) {
+	from := Client4
+	if netip.MustParseAddrPort(addr).Addr().Is6() {
+		from = Client6
+	}
+	return c.DialFrom(from, addr)
+}
+
+// DialFrom connects from one of the client's addresses.
+func (c *Client) DialFrom(from, addr string) (*net.TCPConn, error) {
 	type result struct {
 		conn net.Conn
 		err  error
@@ -86,7 +109,7 @@ func (c *Client) Dial(addr string) (*net.TCPConn, error) {
 	go func() {
 		// The thread is never unlocked, so it ends with the goroutine and nothing else runs in that namespace.
 		runtime.LockOSThread()
-		conn, err := c.dial(addr)
+		conn, err := c.dial(from, addr)
 		done <- result{conn, err}
 	}()
 	r := <-done
@@ -97,7 +120,7 @@ func (c *Client) Dial(addr string) (*net.TCPConn, error) {
 	return r.conn.(*net.TCPConn), nil
 }
 
-func (c *Client) dial(addr string) (net.Conn, error) {
+func (c *Client) dial(from, addr string) (net.Conn, error) {
 	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", c.pid))
 	if err != nil {
 		return nil, err
@@ -106,7 +129,8 @@ func (c *Client) dial(addr string) (net.Conn, error) {
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 		return nil, fmt.Errorf("setns: %w", err)
 	}
-	return net.Dial("tcp", addr)
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	return dialer.Dial("tcp", addr)
 }
 
 // hold keeps a namespace until the test lets go of it.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -71,6 +72,7 @@ func gid(uid int) int {
 
 // again runs this test binary in the namespaces that attributes say.
 func again(role string, attributes *syscall.SysProcAttr) int {
+	runtime.LockOSThread() // the death signal is that of the thread
 	attributes.Pdeathsig = syscall.SIGKILL
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
@@ -107,11 +109,12 @@ func ip(args string) error {
 	return nil
 }
 
-// Helper is a command that plays the helper called name; see [Main].
+// Helper is a command that plays the helper called name; see [Main]. It should end with its standard input: a parent
+// death signal would come when the thread that started it ends, and threads that were in other namespaces do.
 func Helper(t testing.TB, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), roleVariable+"=helper "+name)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	return cmd
 }
 
