@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { complete, isMirrored, pipeOf, takeOver } from './configuration.ts';
+import { childEndpoint, isMirrored, takeOver } from './configuration.ts';
 
 const mirror = { target: 'process/42' };
 const go = { type: 'go', request: 'launch', name: 'shop', program: '/shop', mirror };
 const own = { type: 'podstep', request: 'launch', name: 'shop', mirror };
-const nothing = (): readonly string[] => [];
 
 describe('isMirrored', () => {
   it.each([
@@ -24,71 +23,27 @@ describe('isMirrored', () => {
 
 describe('takeOver', () => {
   it('keeps every attribute and the type', () => {
-    expect(takeOver({ ...go, env: { A: '1' }, dlvFlags: ['--x'] })).toEqual({
-      ...go,
-      env: { A: '1' },
-      dlvFlags: ['--x'],
-      type: 'podstep',
-      __podstepType: 'go',
-      debugger: 'dlv',
-    });
-  });
-
-  it.each([
-    ['go', 'dlv'],
-    ['python', 'debugpy'],
-    ['debugpy', 'debugpy'],
-    ['cobol', undefined],
-  ])('names the debugger of type %s', (type, want) => {
-    expect(takeOver({ ...go, type })['debugger']).toBe(want);
-  });
-
-  it('leaves a debugger that the user named', () => {
-    expect(takeOver({ ...go, debugger: 'lldb-dap' })['debugger']).toBe('lldb-dap');
-  });
-
-  it('does not change what it was given', () => {
-    const given = Object.freeze({ ...go });
-    expect(takeOver(given)).not.toBe(given);
-    expect(given.type).toBe('go');
+    const given = Object.freeze({ ...go, env: { A: '1' }, dlvFlags: ['--x'] });
+    expect(takeOver(given)).toEqual({ ...given, type: 'podstep', __podstepType: 'go' });
   });
 });
 
-describe('complete', () => {
-  const folders = new Map([
-    ['/shop', ['go.mod', 'main.go']],
-    ['/site', ['index.html']],
-  ]);
-  const list = (folder: string): readonly string[] => folders.get(folder) ?? [];
+describe('childEndpoint', () => {
+  const connect = { host: '127.0.0.1', port: 5678 };
+  const child = { ...own, request: 'attach', subProcessId: 7, connect };
 
-  it.each([
-    ['a Go file', { program: '/shop/main.go' }, 'dlv'],
-    ['a folder with Go files', { program: '/shop' }, 'dlv'],
-    ['a folder without', { program: '/site' }, undefined],
-    ['a Python file', { program: '/shop.PY' }, 'debugpy'],
-    ['a Python module', { module: 'shop' }, 'debugpy'],
-    ['a binary', { program: '/bin/shop' }, undefined],
-    ['nothing to go by', {}, undefined],
-    ['a debugger named', { program: '/shop', debugger: 'gdb' }, 'gdb'],
-  ])('%s', (_, attributes, want) => {
-    expect(complete({ ...own, ...attributes }, list)['debugger']).toBe(want);
+  it('finds where debugpy serves a child session', () => {
+    expect(childEndpoint(child)).toEqual(connect);
   });
 
   it.each([
-    ['another type', { ...go, program: '/shop/main.go' }],
-    ['a configuration taken over', { ...own, __podstepType: 'cobol', program: '/shop/main.go' }],
-    ['a child session', { ...own, __podstepPipe: '/run/x', program: '/shop/main.go' }],
-  ])('leaves %s alone', (_, configuration) => {
-    expect(complete(configuration, nothing)).toBe(configuration);
-  });
-});
-
-describe('pipeOf', () => {
-  it('finds the endpoint of a child session', () => {
-    expect(pipeOf({ ...own, __podstepPipe: '/run/x' })).toBe('/run/x');
-  });
-
-  it.each([[own], [{ ...own, __podstepPipe: 7 }]])('finds none', (configuration) => {
-    expect(pipeOf(configuration)).toBeUndefined();
+    ['in a session of its own', own],
+    ['in the user attaching somewhere', { ...own, connect }],
+    ['without an endpoint', { ...own, subProcessId: 7 }],
+    ['in an endpoint of the wrong shape', { ...child, connect: { host: '127.0.0.1', port: '5678' } }],
+    ['in an endpoint without a host', { ...child, connect: { port: 5678 } }],
+    ['in an endpoint that is nothing', { ...child, connect: null }],
+  ])('finds none %s', (_, configuration) => {
+    expect(childEndpoint(configuration)).toBeUndefined();
   });
 });

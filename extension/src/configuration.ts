@@ -1,5 +1,4 @@
-// Which debug configurations are podstep's, and what the adapter is told about the one it takes over.
-import path from 'node:path';
+// Which debug configurations are podstep's. What they mean is the adapter's business.
 
 /** The type this extension contributes. */
 export const ownType = 'podstep';
@@ -12,28 +11,14 @@ export interface Configuration {
   readonly [attribute: string]: unknown;
 }
 
-/** The attributes that carry the adapter's own news. They never stand in a launch.json. */
+/** Tells the adapter the type that a configuration had. It never stands in a launch.json. */
 const originalType = '__podstepType';
-const sessionPipe = '__podstepPipe';
+
+/** Marks debugpy's child sessions. */
+const subProcess = 'subProcessId';
 
 /** Attributes by which debuggers mark the configuration of a child session: it inherits its parent's attributes, the "mirror" block too. */
-const childMarks = ['__parentId', '__pendingTargetId', 'subProcessId', sessionPipe];
-
-/** The debugger behind each type that language extensions contribute. A type that is not here keeps its place: the adapter says what it knows. */
-const debuggers: ReadonlyMap<string, string> = new Map([
-  ['go', 'dlv'],
-  ['python', 'debugpy'],
-  ['debugpy', 'debugpy'],
-]);
-
-const debuggersByExtension: ReadonlyMap<string, string> = new Map([
-  ['.go', 'dlv'],
-  ['.py', 'debugpy'],
-  ['.pyw', 'debugpy'],
-]);
-
-/** Lists the names in a folder; empty when it is none. */
-export type List = (folder: string) => readonly string[];
+const childMarks = ['__parentId', '__pendingTargetId', subProcess];
 
 /** Says whether the configuration is one of another type with a "mirror" block, seen for the first time. */
 export function isMirrored(configuration: Configuration): boolean {
@@ -42,36 +27,22 @@ export function isMirrored(configuration: Configuration): boolean {
   return !childMarks.some((mark) => mark in configuration);
 }
 
-/** Returns the configuration as podstep's: its type is kept for the adapter, and the debugger named when the type tells. */
+/** Returns the configuration as podstep's; its type is kept for the adapter, which knows the debugger behind it. */
 export function takeOver(configuration: Configuration): Configuration {
-  const taken = { ...configuration, type: ownType, [originalType]: configuration.type };
-  return withDebugger(taken, debuggers.get(configuration.type));
+  return { ...configuration, type: ownType, [originalType]: configuration.type };
 }
 
-/** Returns a configuration of podstep's own type with the debugger that its program asks for, unless it names one. */
-export function complete(configuration: Configuration, list: List): Configuration {
-  if (configuration.type !== ownType || originalType in configuration || sessionPipe in configuration) {
-    return configuration;
-  }
-  return withDebugger(configuration, debuggerOf(configuration, list));
+/** Where a debugger serves a child session. */
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
 }
 
-/** The adapter's endpoint for a child session, when the configuration is one. */
-export function pipeOf(configuration: Configuration): string | undefined {
-  const pipe = configuration[sessionPipe];
-  return typeof pipe === 'string' ? pipe : undefined;
-}
-
-function withDebugger(configuration: Configuration, debuggerName: string | undefined): Configuration {
-  if (debuggerName === undefined || configuration['debugger'] !== undefined) return configuration;
-  return { ...configuration, debugger: debuggerName };
-}
-
-function debuggerOf(configuration: Configuration, list: List): string | undefined {
-  if (typeof configuration['module'] === 'string') return 'debugpy';
-  const program = configuration['program'];
-  if (typeof program !== 'string') return undefined;
-  const byFile = debuggersByExtension.get(path.extname(program).toLowerCase());
-  if (byFile !== undefined) return byFile;
-  return list(program).some((name) => name.endsWith('.go')) ? 'dlv' : undefined;
+/** The debugger's own endpoint, when the configuration is a child session's: debugpy debugs a debuggee's children over one of these. */
+export function childEndpoint(configuration: Configuration): Endpoint | undefined {
+  const connect = configuration['connect'];
+  if (!(subProcess in configuration) || typeof connect !== 'object' || connect === null) return undefined;
+  if (!('host' in connect) || typeof connect.host !== 'string') return undefined;
+  if (!('port' in connect) || typeof connect.port !== 'number') return undefined;
+  return { host: connect.host, port: connect.port };
 }

@@ -1,42 +1,35 @@
 // The extension: hands debug sessions to `podstep dap`. Everything that another editor needs too is there, not here.
-import { accessSync, constants, readdirSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs';
+import path from 'node:path';
 import * as vscode from 'vscode';
-import { complete, isMirrored, ownType, pipeOf, takeOver } from './configuration.ts';
-import { failureOf } from './message.ts';
+import { childEndpoint, isMirrored, ownType, takeOver } from './configuration.ts';
 import { findProgram } from './program.ts';
 
 const lastTarget = 'podstep.lastTarget';
 
-/** Called by the editor at the first debug session of any type. */
+/** Called by the editor at the first debug session of any type, or at the first of our commands. */
 export function activate(context: vscode.ExtensionContext): void {
-  const log = vscode.window.createOutputChannel('podstep', { log: true });
+  const log = path.join(context.logUri.fsPath, 'podstep.log');
   const find = (): string | undefined =>
     findProgram(
-      { setting: programSetting(), extension: context.extensionPath, path: process.env['PATH'] ?? '' },
+      { setting: setting('path'), extension: context.extensionPath, path: process.env['PATH'] ?? '' },
       isExecutable,
     );
   context.subscriptions.push(
-    log,
-    vscode.debug.registerDebugConfigurationProvider('*', new Provider(find, log)),
+    vscode.debug.registerDebugConfigurationProvider('*', new Provider(find)),
     vscode.debug.registerDebugAdapterDescriptorFactory(ownType, new Factory(find, log)),
-    vscode.debug.registerDebugAdapterTrackerFactory(ownType, {
-      createDebugAdapterTracker: (session) => new Tracker(session.name, log),
-    }),
-    vscode.commands.registerCommand('podstep.showLog', () => {
-      log.show();
-    }),
+    vscode.debug.registerDebugAdapterTrackerFactory(ownType, { createDebugAdapterTracker: () => new Tracker(log) }),
+    vscode.commands.registerCommand('podstep.showLog', () => showLog(log)),
     vscode.commands.registerCommand('podstep.askTarget', () => askTarget(context.workspaceState)),
   );
 }
 
-/** Takes over configurations with a "mirror" block. It comes after the providers of the configuration's own type, which fill in their defaults. */
+/** Takes over configurations with a "mirror" block, after the providers of their own type have filled in their defaults. */
 class Provider implements vscode.DebugConfigurationProvider {
   readonly #find: () => string | undefined;
-  readonly #log: vscode.LogOutputChannel;
 
-  constructor(find: () => string | undefined, log: vscode.LogOutputChannel) {
+  constructor(find: () => string | undefined) {
     this.#find = find;
-    this.#log = log;
   }
 
   /** Variables are substituted only for types that somebody contributes: the others are taken over before that. */
@@ -44,8 +37,7 @@ class Provider implements vscode.DebugConfigurationProvider {
     _folder: vscode.WorkspaceFolder | undefined,
     configuration: vscode.DebugConfiguration,
   ): vscode.DebugConfiguration {
-    if (!isMirrored(configuration) || isContributed(configuration.type)) return configuration;
-    return this.#takeOver(configuration);
+    return isMirrored(configuration) && !isContributed(configuration.type) ? takeOver(configuration) : configuration;
   }
 
   /** Returns undefined, which ends the start, when there is no program to hand the session to. */
@@ -53,74 +45,69 @@ class Provider implements vscode.DebugConfigurationProvider {
     _folder: vscode.WorkspaceFolder | undefined,
     configuration: vscode.DebugConfiguration,
   ): vscode.DebugConfiguration | undefined {
-    const resolved = isMirrored(configuration) ? this.#takeOver(configuration) : complete(configuration, list);
+    const resolved = isMirrored(configuration) ? takeOver(configuration) : configuration;
     if (resolved.type !== ownType || this.#find() !== undefined) return resolved;
-    void offerSettings();
+    void offer(noProgram(), 'Open settings', () => openSettings());
     return undefined;
-  }
-
-  #takeOver(configuration: vscode.DebugConfiguration): vscode.DebugConfiguration {
-    this.#log.info(`"${configuration.name}" (type "${configuration.type}") has a "mirror" block`);
-    return takeOver(configuration);
   }
 }
 
-/** Starts the adapter, or leads a child session to the adapter of its parent. */
+/** Starts the adapter. A child session is led to the debugger that serves it: the adapter has its parent. */
 class Factory implements vscode.DebugAdapterDescriptorFactory {
   readonly #find: () => string | undefined;
-  readonly #log: vscode.LogOutputChannel;
+  readonly #log: string;
 
-  constructor(find: () => string | undefined, log: vscode.LogOutputChannel) {
+  constructor(find: () => string | undefined, log: string) {
     this.#find = find;
     this.#log = log;
   }
 
   createDebugAdapterDescriptor(session: vscode.DebugSession): vscode.DebugAdapterDescriptor {
-    const pipe = pipeOf(session.configuration);
-    if (pipe !== undefined) return new vscode.DebugAdapterNamedPipeServer(pipe);
+    const child = childEndpoint(session.configuration);
+    if (child !== undefined) return new vscode.DebugAdapterServer(child.port, child.host);
     const program = this.#find();
     if (program === undefined) throw new Error(noProgram());
-    this.#log.info(`"${session.name}": ${program} dap`);
+    mkdirSync(path.dirname(this.#log), { recursive: true });
     const folder = session.workspaceFolder?.uri.fsPath;
-    return new vscode.DebugAdapterExecutable(program, ['dap'], folder === undefined ? {} : { cwd: folder });
+    return new vscode.DebugAdapterExecutable(
+      program,
+      ['dap', '--log-file', this.#log, '--log-level', setting('logLevel')],
+      folder === undefined ? {} : { cwd: folder },
+    );
   }
 }
 
-/** Writes what went wrong in one session to the log. */
+/** Tells when the adapter of one session ended by itself with a failure. */
 class Tracker implements vscode.DebugAdapterTracker {
-  readonly #name: string;
-  readonly #log: vscode.LogOutputChannel;
+  readonly #log: string;
   #stopping = false;
 
-  constructor(name: string, log: vscode.LogOutputChannel) {
-    this.#name = name;
+  constructor(log: string) {
     this.#log = log;
-  }
-
-  onDidSendMessage(message: unknown): void {
-    const failure = failureOf(message);
-    if (failure !== undefined) this.#log.error(`"${this.#name}": ${failure}`);
   }
 
   onWillStopSession(): void {
     this.#stopping = true;
   }
 
-  onError(error: Error): void {
-    this.#log.debug(`"${this.#name}": ${error.message}`);
-  }
-
-  onExit(code: number | undefined, signal: string | undefined): void {
-    this.#log.info(`"${this.#name}": adapter ended (${signal ?? `exit code ${String(code ?? 0)}`})`);
+  onExit(code: number | undefined): void {
     if (this.#stopping || code === undefined || code === 0) return;
-    void this.#offerLog(code);
+    void offer(`podstep ended with exit code ${String(code)}.`, 'Show log', () => showLog(this.#log));
   }
+}
 
-  async #offerLog(code: number): Promise<void> {
-    const show = 'Show log';
-    const chosen = await vscode.window.showErrorMessage(`podstep ended with exit code ${String(code)}.`, show);
-    if (chosen === show) this.#log.show();
-  }
+/** Shows an error with the one thing to do about it. */
+async function offer(what: string, action: string, act: () => Promise<void>): Promise<void> {
+  if ((await vscode.window.showErrorMessage(what, action)) === action) await act();
+}
+
+async function openSettings(): Promise<void> {
+  await vscode.commands.executeCommand('workbench.action.openSettings', 'podstep.path');
+}
+
+async function showLog(log: string): Promise<void> {
+  if (existsSync(log)) await vscode.window.showTextDocument(vscode.Uri.file(log));
+  else await vscode.window.showInformationMessage('The log is empty: no session has been started.');
 }
 
 /** Asks for the target; the answer before is the proposal. Undefined when the user cancels: the session does not start. */
@@ -135,20 +122,14 @@ async function askTarget(state: vscode.Memento): Promise<string | undefined> {
   return target;
 }
 
-async function offerSettings(): Promise<void> {
-  const open = 'Open settings';
-  const chosen = await vscode.window.showErrorMessage(noProgram(), open);
-  if (chosen === open) await vscode.commands.executeCommand('workbench.action.openSettings', 'podstep.path');
-}
-
 function noProgram(): string {
-  const setting = programSetting();
-  if (setting === '') return 'The podstep program is neither in this extension nor in PATH.';
-  return `The podstep program "${setting}" of the settings cannot be run.`;
+  const chosen = setting('path');
+  if (chosen === '') return 'The podstep program is neither in this extension nor in PATH.';
+  return `The podstep program "${chosen}" of the settings cannot be run.`;
 }
 
-function programSetting(): string {
-  return vscode.workspace.getConfiguration('podstep').get('path', '');
+function setting(name: 'path' | 'logLevel'): string {
+  return vscode.workspace.getConfiguration('podstep').get(name, '');
 }
 
 /** Says whether any installed extension brings the debug type. */
@@ -162,16 +143,8 @@ function isContributed(type: string): boolean {
 function isExecutable(file: string): boolean {
   try {
     accessSync(file, constants.X_OK);
-    return statSync(file).isFile();
+    return statSync(file).isExecutable();
   } catch {
     return false;
-  }
-}
-
-function list(folder: string): readonly string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
   }
 }

@@ -18,5 +18,5 @@ export function findProgram(places: Places, isExecutable: (file: string) => bool
     path.join(places.extension, 'bin'),
     ...places.path.split(path.delimiter).filter((folder) => path.isAbsolute(folder)),
   ];
-  return folders.map((folder) => path.join(folder, 'podstep')).find(isExecutable);
+  return folders.map((folder) => path.join(folder, 'podstep')).find((file) => isExecutable(file));
 }
