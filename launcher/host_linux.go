@@ -155,11 +155,15 @@ func (h *Host) accept(ctx context.Context) {
 
 // serve owns conn.
 func (h *Host) serve(ctx context.Context, conn *net.UnixConn) error {
-	p, g, err := greet(ctx, conn)
+	p, err := peerOf(conn)
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
 	defer p.close()
+	g, err := greet(ctx, conn, p)
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
 	if h.below(p) {
 		return h.near.admit(ctx, conn, p, g)
 	}
@@ -175,15 +179,11 @@ func (h *Host) serve(ctx context.Context, conn *net.UnixConn) error {
 	return f.admit(ctx, conn, p, g)
 }
 
-// greet hears who is there. It refuses strangers, whatever the socket's mode.
-func greet(ctx context.Context, conn *net.UnixConn) (peer, greeting, error) {
+// greet hears what the peer wants. It refuses strangers, whatever the socket's mode.
+func greet(ctx context.Context, conn *net.UnixConn, p peer) (greeting, error) {
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	p, err := peerOf(conn)
-	if err != nil {
-		return peer{}, greeting{}, err
-	}
 	var g greeting
-	err = conn.SetDeadline(time.Now().Add(handoverPatience))
+	err := conn.SetDeadline(time.Now().Add(handoverPatience))
 	switch {
 	case err != nil:
 	case int(p.uid) != os.Geteuid():
@@ -194,10 +194,9 @@ func greet(ctx context.Context, conn *net.UnixConn) (peer, greeting, error) {
 		}
 	}
 	if err != nil {
-		p.close()
-		return peer{}, greeting{}, fmt.Errorf("greet launcher: %w", err)
+		return greeting{}, fmt.Errorf("greet launcher: %w", err)
 	}
-	return p, g, nil
+	return g, nil
 }
 
 // refuse answers no and returns why.

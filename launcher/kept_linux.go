@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +25,8 @@ type kept struct {
 	none chan struct{}
 
 	pid int
+	// pidfd names the child for good; it is open as long as this process.
+	pidfd int
 	// tty is the terminal that the child was given, or nil.
 	tty *terminal
 	// back is the group that the terminal goes back to.
@@ -63,6 +63,10 @@ func keep(argv, env []string, foreground int) (*kept, error) {
 	k.pid, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: sys})
 	if err != nil {
 		return nil, &os.PathError{Op: "start", Path: path, Err: err}
+	}
+	if k.pidfd, err = unix.PidfdOpen(k.pid, 0); err != nil {
+		_ = syscall.Kill(k.pid, syscall.SIGKILL)
+		return nil, fmt.Errorf("start %s: %w", path, err)
 	}
 	go k.reap()
 	return k, nil
@@ -167,20 +171,4 @@ func exitStatus(ws syscall.WaitStatus) ExitStatus {
 		return ExitStatus{Signal: ws.Signal()}
 	}
 	return ExitStatus{Code: ws.ExitStatus()}
-}
-
-// die ends this process in the way status says. A signal is raised again, so that a shell sees it; without a second core.
-func die(status ExitStatus) {
-	if status.Signal != 0 {
-		_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-		runtime.LockOSThread()
-		// The Go runtime's own handlers would turn SIGSEGV and its like into a trace: SIG_DFL, by an all-zero struct
-		// sigaction (asm-generic/signal.h), and unblocked.
-		var action [4]uint64
-		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(status.Signal), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
-		_ = unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil)
-		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), status.Signal)
-		os.Exit(128 + int(status.Signal)) // a signal that does not end by default
-	}
-	os.Exit(status.Code)
 }

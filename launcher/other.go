@@ -31,6 +31,9 @@ func (t *Tree) Signal(os.Signal) error { return notLinux() }
 // Kill does nothing.
 func (t *Tree) Kill() error { return nil }
 
+// Exit ends this process with s's code.
+func (s ExitStatus) Exit() { os.Exit(s.Code) }
+
 // KeepOptions of Keep.
 type KeepOptions struct {
 	SessionDir, Mark string

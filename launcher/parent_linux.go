@@ -67,7 +67,7 @@ func superviseBelow(ctx context.Context, conn *net.UnixConn, a answer, argv []st
 	}
 	select {
 	case status := <-p.kept.exited:
-		die(status)
+		status.Exit()
 	default:
 	}
 	return errSessionOver
@@ -137,12 +137,13 @@ func (p *parent) connect(ctx context.Context, conn *net.UnixConn, plan Plan) err
 
 // admit seats the child.
 func (p *parent) admit(ctx context.Context) error {
-	who, g, err := greet(ctx, p.child)
+	// SO_PEERCRED of a socket pair names its maker, which is this process.
+	child := peer{pid: p.kept.pid, uid: uint32(os.Geteuid()), pidfd: p.kept.pidfd}
+	g, err := greet(ctx, p.child, child)
 	if err != nil {
 		return errors.Join(err, p.child.Close())
 	}
-	defer who.close()
-	return p.near.admit(ctx, p.child, who, g)
+	return p.near.admit(ctx, p.child, child, g)
 }
 
 func (p *parent) deliver(ctx context.Context, st *mux.Stream) {
