@@ -254,7 +254,7 @@ func TestAttachShowsTheLastWordsOfAnAgentThatDies(t *testing.T) {
 	for name, tc := range map[string]struct{ agent, what string }{
 		"with words":    {script(t, "echo 'no luck today' >&2; exit 3"), "the agent ended before it greeted (exit status 3) [podstep-3002]\nThe agent said: no luck today"},
 		"without words": {script(t, "kill -9 $$"), "the agent ended before it greeted (signal: killed)"},
-		"with many":     {script(t, "head -c 300000 /dev/zero | tr '\\0' x >&2; echo end >&2; exit 1"), "xxx\nend"},
+		"with many":     {script(t, "head -c 300000 /dev/zero | tr '\\0' x >&2; echo >&2; echo end >&2; exit 1"), "xxx\nend"},
 		"no program":    {"/etc/passwd", "cannot run /etc/passwd"},
 		"no file":       {"/no/such/agent", "cannot run /no/such/agent"},
 	} {
