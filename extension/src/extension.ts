@@ -143,7 +143,7 @@ function isContributed(type: string): boolean {
 function isExecutable(file: string): boolean {
   try {
     accessSync(file, constants.X_OK);
-    return statSync(file).isExecutable();
+    return statSync(file).isFile();
   } catch {
     return false;
   }
