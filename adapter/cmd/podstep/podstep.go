@@ -68,7 +68,19 @@ func (p *podstep) execute(ctx context.Context, args []string) int {
 	return statusFault
 }
 
-// asFault makes a usage fault of what cobra says: the commands themselves return faults only.
+// faulty makes a command's errors faults, so that what remains is cobra's.
+func faulty(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		err := run(cmd, args)
+		var status exitStatus
+		if err == nil || errors.As(err, &status) {
+			return err
+		}
+		return fault.As(err)
+	}
+}
+
+// asFault makes a usage fault of what cobra says; see faulty.
 func asFault(err error) *fault.Fault {
 	var f *fault.Fault
 	if errors.As(err, &f) {
@@ -98,7 +110,10 @@ requests, or a copy of them, and its network, names and environment. The target 
 	flags.StringVarP(&p.output, "output", "o", "text", "form of results and faults: text or json")
 	flags.StringVar(&p.logLevel, "log-level", "", "least level that is logged: debug, info, warn or error (default warn; env PODSTEP_LOG)")
 	flags.StringVar(&p.logFile, "log-file", "", "append the log to this file (default standard error; env PODSTEP_LOG_FILE)")
-	root.AddCommand(p.dapCommand(), p.runCommand(), p.checkCommand(), p.schemaCommand(), p.versionCommand())
+	for _, cmd := range []*cobra.Command{p.dapCommand(), p.runCommand(), p.checkCommand(), p.schemaCommand(), p.versionCommand()} {
+		cmd.RunE = faulty(cmd.RunE)
+		root.AddCommand(cmd)
+	}
 	return root
 }
 

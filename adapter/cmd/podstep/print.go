@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"podstep.dev/adapter/config"
@@ -48,7 +49,7 @@ func (p *podstep) printFault(f *fault.Fault) {
 }
 
 // printJSON writes v for a program to read.
-func (p *podstep) printJSON(w interface{ Write([]byte) (int, error) }, v any) error {
+func (p *podstep) printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
