@@ -58,8 +58,9 @@ func TestCheckReadsALaunchFile(t *testing.T) {
 
 func TestCheckSurvivesHugeFiles(t *testing.T) {
 	for name, file := range map[string]string{
-		"too long": strings.Repeat(" ", 512<<10),
-		"too deep": strings.Repeat("[", 511<<10),
+		"too long": strings.Repeat(" ", 4<<20),
+		"too deep": strings.Repeat("[", 1<<20),
+		"deep":     strings.Repeat("[", 1000),
 		"too bad":  `{"env": {"include": [` + strings.Repeat("1,", 100_000) + `]}}`,
 	} {
 		if n := len(config.Check([]byte(file)).Problems); n < 1 || n > 100 {

@@ -13,9 +13,10 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// Bounds of a file and of what is said about it. A launch.json is some kilobytes; the parser recurses.
+// Bounds of a file and of what is said about it. A launch.json is some kilobytes and ten levels deep; the parser recurses.
 const (
-	maxText     = 512 << 10
+	maxText     = 4 << 20
+	maxDepth    = 1000
 	maxProblems = 100
 )
 
@@ -34,7 +35,11 @@ func open(text []byte, rules map[string]rule) (hujson.Value, *reader) {
 	text = append(bytes.TrimPrefix(bytes.Clone(text), []byte("\ufeff")), '\n')
 	r := &reader{text: text, rules: rules, seen: map[string]bool{}}
 	if len(text) > maxText {
-		r.add(0, "", fmt.Sprintf("longer than %d KiB", maxText>>10))
+		r.add(0, "", fmt.Sprintf("longer than %d MiB", maxText>>20))
+		return hujson.Value{}, r
+	}
+	if offset := tooDeep(text); offset >= 0 {
+		r.add(offset, "", fmt.Sprintf("more than %d levels deep", maxDepth))
 		return hujson.Value{}, r
 	}
 	root, err := hujson.Parse(text)
@@ -42,6 +47,23 @@ func open(text []byte, rules map[string]rule) (hujson.Value, *reader) {
 		r.problems = Problems{r.syntaxProblem(err)}
 	}
 	return root, r
+}
+
+// tooDeep returns the offset of the bracket that is beyond maxDepth, or -1. It takes those in strings and comments for
+// brackets too, which nobody writes a thousand of.
+func tooDeep(text []byte) int {
+	depth := 0
+	for i, c := range text {
+		switch c {
+		case '{', '[':
+			if depth++; depth > maxDepth {
+				return i
+			}
+		case '}', ']':
+			depth--
+		}
+	}
+	return -1
 }
 
 var syntaxError = regexp.MustCompile(`(?s)^hujson: line (\d+), column (\d+): (.*)$`)
