@@ -42,7 +42,8 @@ type Options struct {
 	Log *zap.Logger
 	// Target is the process whose place the debuggee takes. Serve does not close it.
 	Target *target.Target
-	// Drain is how long connections that were passed through to the target may go on after the link's end. If zero, 1 s.
+	// Drain is how long connections that were passed through to the target may go on after the link's end. If zero, 800 ms: less than the
+	// second in which nothing of a session may be left.
 	Drain time.Duration
 }
 
@@ -53,7 +54,7 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser, opts Options) error {
 		opts.Log = zap.NewNop()
 	}
 	if opts.Drain == 0 {
-		opts.Drain = time.Second
+		opts.Drain = 800 * time.Millisecond
 	}
 	link, err := mux.Start(ctx, conn, mux.AgentSide, mux.Options{
 		Log: opts.Log, Streams: maxStreams,

@@ -18,8 +18,9 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-// lateHandshakes is how long a listener whose rule is gone still takes connections whose handshake was under way.
-const lateHandshakes = time.Second
+// lateHandshakes is how long a listener whose rule is gone still takes connections whose handshake was under way: longer
+// than a round trip to most clients, shorter than anyone waits for a session's end.
+const lateHandshakes = 250 * time.Millisecond
 
 // steal is a stolen port.
 type steal struct {

@@ -29,7 +29,7 @@ func serve(args []string) int {
 	flags := flag.NewFlagSet("podstep-agent serve", flag.ContinueOnError)
 	pid := flags.Int("pid", 0, "the target's process, as this process sees it")
 	level := flags.String("log", "info", "debug, info, warn or error")
-	drain := flags.Duration("drain", time.Second, "how long passed connections may go on after the link's end")
+	drain := flags.Duration("drain", 0, "how long passed connections may go on after the link's end (default 800ms)")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
