@@ -11,10 +11,7 @@ import (
 type name struct{ pkg, test string }
 
 // test is what a running test has said so far.
-type test struct {
-	output []string
-	failed bool
-}
+type test struct{ output []string }
 
 // skip is a skipped test, or a pattern of ones that may be.
 type skip struct{ pkg, test, reason string }
