@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"podstep.dev/adapter/dap"
 	"podstep.dev/adapter/debugger"
 )
 
@@ -15,8 +16,11 @@ type (
 	toEditor struct{ raw []byte }
 	// toDebugger sends a message.
 	toDebugger struct{ raw []byte }
-	// borrow begins the borrow; session.borrowed or session.failed follows.
-	borrow struct{ mirror json.RawMessage }
+	// beginBorrow begins the borrow; session.borrowed or session.failed follows.
+	beginBorrow struct {
+		mirror json.RawMessage
+		ownEnv []string
+	}
 	// prepare readies a launch; session.prepared or session.failed follows.
 	prepare struct {
 		debugger   debugger.Debugger
@@ -26,6 +30,8 @@ type (
 	startDebugger struct{ debugger debugger.Debugger }
 	// endDebugger ends the debugger with all it started; session.debuggerGone follows.
 	endDebugger struct{}
+	// report asks the borrow what it does; session.reported follows.
+	report struct{ request dap.Message }
 	// pauseChanged tells the borrow.
 	pauseChanged struct{ paused bool }
 	// setTimer lets session.fired follow, once. A timer of the same name is replaced.
@@ -43,11 +49,12 @@ type (
 
 func (toEditor) isAction()      {}
 func (toDebugger) isAction()    {}
-func (borrow) isAction()        {}
+func (beginBorrow) isAction()   {}
 func (prepare) isAction()       {}
 func (startDebugger) isAction() {}
 func (endDebugger) isAction()   {}
 func (pauseChanged) isAction()  {}
+func (report) isAction()        {}
 func (setTimer) isAction()      {}
 func (stopTimer) isAction()     {}
 func (release) isAction()       {}

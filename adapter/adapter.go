@@ -6,11 +6,11 @@ package adapter
 import (
 	"context"
 	"encoding/json"
-	"os"
 
 	"go.uber.org/zap"
 
 	"podstep.dev/adapter/debugger"
+	"podstep.dev/launcher"
 )
 
 // Borrow is everything of a session that is not the debugger: the agent, the interception, the incoming connections.
@@ -31,24 +31,17 @@ type Borrow interface {
 	Close() error
 }
 
-// Process is a program to start below the keeper. The files are the process's own ends; whoever starts it keeps the caller's open.
-type Process struct {
-	Argv                  []string
-	Env                   []string
-	Dir                   string
-	Stdin, Stdout, Stderr *os.File
-	SessionDir            string
+// Wish is what a launch configuration says of the borrow.
+type Wish struct {
+	// Mirror is the "mirror" block as it was written.
+	Mirror json.RawMessage
+	// OwnEnv names the variables that the person sets for the debuggee: the target's do not replace them.
+	OwnEnv []string
+	// Say shows a line of progress to the person. It may be called until the borrow's Close has returned.
+	Say func(string)
 }
 
-// Tree is a started Process with everything that comes of it.
-type Tree interface {
-	// Wait returns when the process itself is over, with nil when it exited with 0. It may be called once.
-	Wait() error
-	// Kill ends the whole tree and waits for it. It may be called more than once.
-	Kill() error
-}
-
-// Options of Serve. Begin and Start are required.
+// Options of Serve. Begin is required.
 type Options struct {
 	// Log receives the session's lines. If nil, nothing is logged.
 	Log *zap.Logger
@@ -58,11 +51,10 @@ type Options struct {
 	Environ []string
 	// MaxMessage bounds one message, in bytes. If zero, dap.DefaultMax.
 	MaxMessage int
-	// Begin borrows: mirror is the "mirror" block as it was written. say shows progress. Errors are *fault.Fault. It undoes what it began
-	// when it fails or ctx ends.
-	Begin func(ctx context.Context, mirror json.RawMessage, say func(string)) (Borrow, error)
-	// Start starts a process below the keeper.
-	Start func(ctx context.Context, p Process) (Tree, error)
+	// Begin borrows. Errors are *fault.Fault. It undoes what it began when it fails or ctx ends.
+	Begin func(ctx context.Context, w Wish) (Borrow, error)
+	// Start starts a debugger below the keeper. If nil, launcher.Start.
+	Start func(ctx context.Context, p launcher.Process) (Tree, error)
 }
 
 // choice is what the session found in a launch configuration.

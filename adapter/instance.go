@@ -77,9 +77,8 @@ func startInstance(ctx context.Context, opts Options, w debugger.Wrapped, socket
 		return r, nil
 	}
 	if r.conn, err = r.accept(ctx, listener); err != nil {
-		close(r.done)
 		r.end()
-		r.pumps.Wait()
+		r.settle()
 		return nil, err
 	}
 	return r, nil
@@ -158,7 +157,7 @@ func (r *instance) watch(both *sync.WaitGroup) {
 		late.Stop()
 	}
 	r.end()
-	r.pumps.Wait()
+	r.settle()
 	r.heard.gone()
 }
 
@@ -171,7 +170,14 @@ func (r *instance) end() {
 		r.log.Warn("end the debugger", zap.Error(err))
 	}
 	<-r.exited
-	time.AfterFunc(speakWithin, func() { _ = r.pipes.closeOurs() })
+}
+
+// settle waits until what the debugger and the debuggee printed last is told. Something that outlived them may hold the pipes.
+func (r *instance) settle() {
+	late := time.AfterFunc(speakWithin, func() { _ = r.pipes.closeOurs() })
+	r.pumps.Wait()
+	late.Stop()
+	_ = r.pipes.closeOurs()
 }
 
 // exit waits for the process.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -21,8 +20,10 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 
+	"podstep.dev/adapter/borrow"
 	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/testkit/dapclient"
+	"podstep.dev/launcher"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -52,6 +53,7 @@ func (b *fakeBorrow) Command(argv []string, traced bool) []string {
 
 func (b *fakeBorrow) Env() map[string]string { return b.env }
 func (b *fakeBorrow) SessionDir() string     { return b.dir }
+func (b *fakeBorrow) Status() borrow.Status  { return borrow.Status{Target: "process/1", Mode: "steal"} }
 func (b *fakeBorrow) Done() <-chan struct{}  { return b.done }
 
 func (b *fakeBorrow) SetPaused(p bool) {
@@ -94,7 +96,7 @@ type tree struct {
 	err  error
 }
 
-func startTree(_ context.Context, p Process) (Tree, error) {
+func startTree(_ context.Context, p launcher.Process) (Tree, error) {
 	path, err := exec.LookPath(p.Argv[0])
 	if err != nil {
 		return nil, err
@@ -168,8 +170,8 @@ func startSession(t *testing.T, change func(*Options)) *bench {
 	opts := Options{
 		Log: zaptest.NewLogger(t), Start: startTree,
 		Environ: append(os.Environ(), mark+"="+b.mark),
-		Begin: func(_ context.Context, mirror json.RawMessage, say func(string)) (Borrow, error) {
-			say("attached to " + string(mirror))
+		Begin: func(_ context.Context, w Wish) (Borrow, error) {
+			w.Say("attached to " + string(w.Mirror))
 			return b.borrow, nil
 		},
 	}

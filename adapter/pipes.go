@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"unicode/utf8"
+
+	"podstep.dev/launcher"
 )
 
 // pipes are a debugger's stdin, stdout and stderr: ours and theirs.
@@ -22,8 +24,8 @@ type stream struct {
 }
 
 // make opens what a debugger needs. One that dials has its stdout free: that is the debuggee's.
-func (p *pipes) make(dials bool) (Process, error) {
-	var process Process
+func (p *pipes) make(dials bool) (launcher.Process, error) {
+	var process launcher.Process
 	in, toIn, errIn := p.pipe()
 	fromOut, out, errOut := p.pipe()
 	fromErr, errs, errErr := p.pipe()

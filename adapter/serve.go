@@ -54,6 +54,9 @@ func Serve(ctx context.Context, editor io.ReadWriteCloser, opts Options) error {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}
+	if opts.Start == nil {
+		opts.Start = startKept
+	}
 	if opts.Environ == nil {
 		opts.Environ = os.Environ()
 	}
@@ -167,7 +170,7 @@ func (o *owner) do(ctx context.Context, actions []action) {
 			if o.running != nil {
 				o.running.out.put(a.raw)
 			}
-		case borrow:
+		case beginBorrow:
 			o.begin(ctx, a)
 		case prepare:
 			o.prepare(ctx, a)
@@ -179,6 +182,8 @@ func (o *owner) do(ctx context.Context, actions []action) {
 			if o.borrow != nil {
 				o.borrow.SetPaused(a.paused)
 			}
+		case report:
+			o.report(ctx, a)
 		case setTimer:
 			o.setTimer(a)
 		case stopTimer:

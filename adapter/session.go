@@ -122,6 +122,16 @@ func (s *session) tellState() {
 	}
 }
 
+// reported follows report: it answers podstep/status.
+func (s *session) reported(request dap.Message, of any) []action {
+	body := s.status()
+	if of != nil {
+		body["borrow"] = of
+	}
+	s.succeed(request, body)
+	return s.take()
+}
+
 // status is the body of podstep/state and of the answer to podstep/status.
 func (s *session) status() map[string]any {
 	body := map[string]any{"state": string(s.phase), "paused": s.pause.told}

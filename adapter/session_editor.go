@@ -32,7 +32,7 @@ func (s *session) hears() bool { return s.phase == running || s.phase == greetin
 func (s *session) requested(m dap.Message) {
 	switch {
 	case m.Command == "podstep/status":
-		s.succeed(m, s.status())
+		s.do(report{m})
 		return
 	case strings.HasPrefix(m.Command, "podstep/"):
 		s.failQuietly(m, "podstep knows no request "+m.Command)
@@ -111,7 +111,7 @@ func (s *session) launchRequested(m dap.Message) {
 	s.chosen, s.launch, s.template = chosen, m, m
 	s.progressStart("borrowing the target", true)
 	s.enter(borrowing)
-	s.do(borrow{mirror: chosen.mirror})
+	s.do(beginBorrow{mirror: chosen.mirror, ownEnv: chosen.attributes.EnvNames()})
 }
 
 func (s *session) attachRequested(m dap.Message) {

@@ -8,15 +8,16 @@ import (
 
 	"go.uber.org/zap"
 
+	"podstep.dev/adapter/borrow"
 	"podstep.dev/adapter/dap"
 	"podstep.dev/adapter/debugger"
 	"podstep.dev/internal/fault"
 )
 
 // begin borrows.
-func (o *owner) begin(ctx context.Context, a borrow) {
+func (o *owner) begin(ctx context.Context, a beginBorrow) {
 	o.all.Go(func() {
-		b, err := o.opts.Begin(ctx, a.mirror, o.say)
+		b, err := o.opts.Begin(ctx, Wish{Mirror: a.mirror, OwnEnv: a.ownEnv, Say: o.say})
 		o.inbox <- func(ctx context.Context) { o.begun(ctx, b, err) }
 	})
 }
@@ -51,6 +52,15 @@ func (o *owner) watch(ctx context.Context, b Borrow) {
 		o.inbox <- func(ctx context.Context) { o.do(ctx, o.session.lost(fault.As(b.Err()))) }
 	case <-ctx.Done():
 	}
+}
+
+// report answers podstep/status with what the session and the borrow say of themselves.
+func (o *owner) report(ctx context.Context, a report) {
+	var of any
+	if b, ok := o.borrow.(interface{ Status() borrow.Status }); ok {
+		of = b.Status()
+	}
+	o.do(ctx, o.session.reported(a.request, of))
 }
 
 // prepare readies a launch beside the running debugger, if there is one.

@@ -123,6 +123,15 @@ func (a Attributes) environment() (map[string]*string, error) {
 	return env, nil
 }
 
+// EnvNames are the variables that the attribute "env" sets or unsets.
+func (a Attributes) EnvNames() []string {
+	env, err := a.environment()
+	if err != nil {
+		return nil // Prepare refuses it
+	}
+	return slices.Sorted(maps.Keys(env))
+}
+
 // beneath returns a copy whose "env" has those of pod that the person did not set, nor unset.
 func (a Attributes) beneath(pod map[string]string) Attributes {
 	var env Attributes
