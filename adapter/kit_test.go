@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -26,7 +27,10 @@ import (
 	"podstep.dev/launcher"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Bool("update", false, "rewrite the transcripts")
+	goleak.VerifyTestMain(m)
+}
 
 // mark is in the environment of everything that a test's session starts, so that what it leaves is found.
 const mark = "PODSTEP_TEST_SESSION"

@@ -84,9 +84,12 @@ func (s *session) failWith(request dap.Message, f *fault.Fault) {
 	s.tell(dap.Fail(request, dap.Problem{ID: int(f.ID), Text: f.Error()}))
 }
 
+// notAFault is the id of failures that are nobody's mistake; faults have those of the catalogue.
+const notAFault = 1
+
 // failQuietly answers a request of the editor that nobody waits for any more.
 func (s *session) failQuietly(request dap.Message, why string) {
-	s.tell(dap.Fail(request, dap.Problem{ID: int(fault.Internal), Text: why, Silent: true}))
+	s.tell(dap.Fail(request, dap.Problem{ID: notAFault, Text: why, Silent: true}))
 }
 
 // forward sends a request of the editor to the debugger and remembers it first.

@@ -36,8 +36,11 @@ func (s *session) answered(m dap.Message) {
 	}
 	s.do(toEditor{m.Answering(s.editor.next(), p.seq)})
 	s.pauseAnswered(p, m)
-	if p.command == "disconnect" {
+	switch {
+	case p.command == "disconnect":
 		s.leave()
+	case p.command == "launch" && !m.Success:
+		s.do(setTimer{overTimer, overAfter}) // editors disconnect; one that does not keeps nothing
 	}
 }
 

@@ -58,7 +58,7 @@ func (s *session) cancelRequested(m dap.Message) {
 		ProgressID string `json:"progressId"`
 	}
 	if err := m.Decode("arguments", &which); err != nil {
-		s.failQuietly(m, err.Error())
+		s.failQuietly(m, "the arguments of cancel are not valid")
 		return
 	}
 	beginning := s.phase == borrowing || s.phase == preparing || s.phase == starting || s.phase == greeting

@@ -19,22 +19,39 @@ type Problem struct {
 	Silent bool
 }
 
-// Succeed answers request with body, which may be nil.
-func Succeed(request Message, body any) Message {
-	fields := map[string]any{"seq": 0, "type": Response, "request_seq": request.Seq, "success": true, "command": request.Command}
-	if body != nil {
-		fields["body"] = body
+// The protocol's bodies differ by message, so these leave theirs open.
+type (
+	response struct {
+		dap.Response
+		Body any `json:"body,omitempty"`
 	}
-	return author(fields)
+	request struct {
+		dap.Request
+		Arguments any `json:"arguments,omitempty"`
+	}
+	event struct {
+		dap.Event
+		Body any `json:"body,omitempty"`
+	}
+)
+
+// answer is the head of an answer to m.
+func answer(m Message, success bool, text string) dap.Response {
+	return dap.Response{
+		ProtocolMessage: dap.ProtocolMessage{Type: Response}, RequestSeq: m.Seq, Success: success, Command: m.Command, Message: text,
+	}
 }
 
-// Fail answers request with p.
-func Fail(request Message, p Problem) Message {
+// Succeed answers m with body, which may be nil.
+func Succeed(m Message, body any) Message {
+	return author(response{Response: answer(m, true, ""), Body: body})
+}
+
+// Fail answers m with p.
+func Fail(m Message, p Problem) Message {
 	return author(dap.ErrorResponse{
-		Response: dap.Response{
-			ProtocolMessage: dap.ProtocolMessage{Type: Response}, RequestSeq: request.Seq, Command: request.Command, Message: p.Text,
-		},
-		Body: dap.ErrorResponseBody{Error: &dap.ErrorMessage{Id: p.ID, Format: format(p.Text), ShowUser: !p.Silent}},
+		Response: answer(m, false, p.Text),
+		Body:     dap.ErrorResponseBody{Error: &dap.ErrorMessage{Id: p.ID, Format: format(p.Text), ShowUser: !p.Silent}},
 	})
 }
 
@@ -52,13 +69,9 @@ func format(text string) string {
 	return string(out)
 }
 
-// Ask makes a request of podstep's own.
+// Ask makes a request of podstep's own. arguments may be nil.
 func Ask(command string, arguments any) Message {
-	fields := map[string]any{"seq": 0, "type": Request, "command": command}
-	if arguments != nil {
-		fields["arguments"] = arguments
-	}
-	return author(fields)
+	return author(request{dap.Request{ProtocolMessage: dap.ProtocolMessage{Type: Request}, Command: command}, arguments})
 }
 
 // AskDisconnect makes the request that ends a debugger and its debuggee.
@@ -68,11 +81,7 @@ func AskDisconnect(restart bool) Message {
 
 // Tell makes an event with body, which may be nil.
 func Tell(name string, body any) Message {
-	fields := map[string]any{"seq": 0, "type": Event, "event": name}
-	if body != nil {
-		fields["body"] = body
-	}
-	return author(fields)
+	return author(event{dap.Event{ProtocolMessage: dap.ProtocolMessage{Type: Event}, Event: name}, body})
 }
 
 // Output makes an output event. Categories: "console", "important", "stdout", "stderr".
