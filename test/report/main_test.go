@@ -75,7 +75,6 @@ FAIL
 failed:
   a TestBad
   a TestHangs (did not end)
-  a
 
 0 passed, 2 failed, 0 skipped
 `)

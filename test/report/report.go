@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -73,17 +74,16 @@ func (r *report) testEnds(n name, action string) {
 func (r *report) packageEnds(n name, e event) {
 	own := r.of(n)
 	if e.Action == "fail" {
-		unfinished := 0
+		before := len(r.failures)
 		for other, t := range r.tests {
 			if other.pkg == n.pkg && other.test != "" {
-				unfinished++
 				r.failed++
 				r.failures = append(r.failures, short(n.pkg)+" "+other.test+" (did not end)")
 				r.print(strings.Join(t.output, ""))
 			}
 		}
 		r.print(strings.Join(own.output, ""))
-		if e.FailedBuild == "" {
+		if e.FailedBuild == "" && len(r.failures) == before && !r.hasFailed(n.pkg) {
 			r.failures = append(r.failures, short(n.pkg))
 		}
 	} else if e.Action == "pass" {
@@ -94,6 +94,11 @@ func (r *report) packageEnds(n name, e event) {
 			delete(r.tests, other)
 		}
 	}
+}
+
+// hasFailed tells whether a test of pkg is among the failures already.
+func (r *report) hasFailed(pkg string) bool {
+	return slices.ContainsFunc(r.failures, func(f string) bool { return strings.HasPrefix(f, short(pkg)+" ") })
 }
 
 // close prints what was skipped and what failed, and the counts last.
