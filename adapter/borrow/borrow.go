@@ -15,8 +15,8 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"podstep.dev/adapter/config"
 	"podstep.dev/adapter/borrow/tunnel"
+	"podstep.dev/adapter/config"
 	"podstep.dev/internal/control"
 	"podstep.dev/internal/fault"
 	"podstep.dev/internal/mux"
