@@ -73,7 +73,7 @@ func (c *conversation) serve(ctx context.Context) error {
 // answer is the packed answer to a packed question, nil when there is nothing to answer.
 func (c *conversation) answer(ctx context.Context, message []byte) []byte {
 	var question dns.Msg
-	if err := question.Unpack(message); err != nil {
+	if err := question.Unpack(message); err != nil || len(question.Question) == 0 {
 		return malformed(message)
 	}
 	if question.Response {
