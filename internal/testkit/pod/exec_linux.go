@@ -93,15 +93,24 @@ func (p *Process) files(c Command) ([]*os.File, error) {
 		return nil, err
 	}
 	files := []*os.File{null}
-	for _, w := range []io.Writer{c.Stdout, c.Stderr} {
-		f, err := p.sink(w)
-		if err != nil {
-			closeAll(files)
-			return nil, err
+	for i, w := range []io.Writer{c.Stdout, c.Stderr} {
+		f, err := files[i], error(nil)
+		if i == 0 || !same(c.Stdout, w) {
+			if f, err = p.sink(w); err != nil {
+				closeAll(files)
+				return nil, err
+			}
 		}
 		files = append(files, f)
 	}
 	return files, nil
+}
+
+// same says that one writer takes both outputs: then one goroutine writes to it. Writers may be of types that Go cannot
+// compare.
+func same(a, b io.Writer) (equal bool) {
+	defer func() { _ = recover() }()
+	return a == b
 }
 
 func (p *Process) sink(w io.Writer) (*os.File, error) {
