@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +21,7 @@ type ran struct {
 	t       *testing.T
 	adapter *adapter
 	out     string    // a file
-	beside  *exec.Cmd // nil when the adapter started it
+	cmd     *exec.Cmd // nil when the adapter started it
 	done    chan error
 }
 
@@ -51,22 +52,27 @@ func startBelow(t *testing.T, uid uint32, argv ...string) *ran {
 
 func startBeside(t *testing.T, uid uint32, argv ...string) *ran {
 	t.Helper()
-	r := &ran{t: t, adapter: startAdapter(t, uid, spec{}), done: make(chan error, 1)}
-	r.out = filepath.Join(t.TempDir(), "out")
+	return startAdapter(t, uid, spec{}).beside(argv...)
+}
+
+// beside starts a program as a terminal would: not below the adapter.
+func (a *adapter) beside(argv ...string) *ran {
+	a.t.Helper()
+	r := &ran{t: a.t, adapter: a, out: filepath.Join(a.t.TempDir(), "out"), done: make(chan error, 1)}
 	out, err := os.Create(r.out)
 	if err != nil {
-		t.Fatal(err)
+		a.t.Fatal(err)
 	}
 	defer out.Close()
 	for i := range argv {
-		argv[i] = strings.ReplaceAll(argv[i], "NUMBER", r.adapter.number)
+		argv[i] = strings.ReplaceAll(argv[i], "NUMBER", a.number)
 	}
-	r.beside = r.adapter.launcherCommand(argv...)
-	r.beside.Stdout, r.beside.Stderr = out, out
-	if err := r.beside.Start(); err != nil {
-		t.Fatal(err)
+	r.cmd = a.launcherCommand(argv...)
+	r.cmd.Stdout, r.cmd.Stderr = out, out
+	if err := r.cmd.Start(); err != nil {
+		a.t.Fatal(err)
 	}
-	go func() { r.done <- r.beside.Wait() }()
+	go func() { r.done <- r.cmd.Wait() }()
 	return r
 }
 
@@ -89,25 +95,25 @@ func (r *ran) output() string {
 // wait waits for the program's end.
 func (r *ran) wait() ExitStatus {
 	r.t.Helper()
-	if r.beside == nil {
-		return *r.adapter.expect("the program's end", func(w said) bool { return w.Exited != nil }).Exited
+	if r.cmd == nil {
+		return r.adapter.exited()
 	}
 	err := <-r.done
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		r.t.Fatal(err)
 	}
-	return exitStatus(r.beside.ProcessState.Sys().(syscall.WaitStatus))
+	return exitStatus(r.cmd.ProcessState.Sys().(syscall.WaitStatus))
 }
 
 // signal passes sig to the program as its starter would.
 func (r *ran) signal(sig syscall.Signal) {
 	r.t.Helper()
 	var err error
-	if r.beside == nil {
+	if r.cmd == nil {
 		_, err = fmt.Fprintf(r.adapter.stdin, "signal %d\n", sig)
 	} else {
-		err = r.beside.Process.Signal(sig)
+		err = r.cmd.Process.Signal(sig)
 	}
 	if err != nil {
 		r.t.Fatal(err)
@@ -245,7 +251,7 @@ for fd in os.listdir("/proc/self/fd"):
 		mustSucceed(t, r)
 		for line := range strings.Lines(r.output()) {
 			name := strings.TrimSpace(line)
-			if name != "/dev/null" && name != r.out && (r.beside == nil || !strings.Contains(string(plain), name)) {
+			if name != "/dev/null" && name != r.out && (r.cmd == nil || !strings.Contains(string(plain), name)) {
 				t.Errorf("the debuggee has %s", name)
 			}
 		}
@@ -277,4 +283,36 @@ print(s.recv(1000))`, filepath.Join(a.dir, socketName))
 	if out, err := rude.CombinedOutput(); err != nil || !strings.Contains(string(out), "belongs to uid 0, not 12345") {
 		t.Errorf("the host: %v: %s", err, out)
 	}
+}
+
+func TestListenSaysWhatTheKernelLacks(t *testing.T) {
+	// A session inside a debuggee: the kernel allows one listener.
+	eachUser(t, func(t *testing.T, uid uint32) {
+		a := startAdapter(t, uid, spec{})
+		inner, err := json.Marshal(spec{Dir: sessionDir(t, uid)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := a.beside("env", standInEnv+"="+string(inner), filepath.Join(os.Getenv(binEnv), "adapter"))
+		r.wait()
+		for _, want := range []string{"[podstep-5002]", "another supervisor above this process holds the seccomp listener"} {
+			if !strings.Contains(r.output(), want) {
+				t.Errorf("%q is missing in %q", want, r.output())
+			}
+		}
+	})
+}
+
+func TestTracedLeavesTheDebuggerAlone(t *testing.T) {
+	eachUser(t, func(t *testing.T, uid uint32) {
+		own, err := os.Hostname()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := startAdapter(t, uid, spec{Traced: true}).beside("uname", "-n")
+		mustSucceed(t, r)
+		if r.output() != own {
+			t.Errorf("what nobody traces sees the hostname %q", r.output())
+		}
+	})
 }

@@ -44,10 +44,40 @@ func hydraGrown(t *testing.T, a *adapter) {
 	})
 }
 
+// eachKept runs test with a hydra below a keeper, plain and under interception.
+func eachKept(t *testing.T, test func(t *testing.T, a *adapter)) {
+	for name, intercepted := range map[string]bool{"plain": false, "intercepted": true} {
+		t.Run(name, func(t *testing.T) {
+			eachUser(t, func(t *testing.T, uid uint32) {
+				a := startAdapter(t, uid, spec{Argv: []string{"sh", "-c", hydra}, Intercepted: intercepted})
+				hydraGrown(t, a)
+				test(t, a)
+			})
+		})
+	}
+}
+
+// besideHydra is a hydra in a terminal of its own, and a debugger below the adapter's keeper.
+func besideHydra(t *testing.T, uid uint32) (a *adapter, r *ran) {
+	t.Helper()
+	a = startAdapter(t, uid, spec{Argv: []string{"sh", "-c", "tail -f /dev/null; :"}})
+	r = a.beside("sh", "-c", hydra)
+	hydraGrown(t, a)
+	return a, r
+}
+
+func (a *adapter) keeper() int {
+	a.t.Helper()
+	return a.expect("the keeper's pid", func(w said) bool { return w.Keeper != 0 }).Keeper
+}
+
+func (a *adapter) exited() ExitStatus {
+	a.t.Helper()
+	return *a.expect("the program's end", func(w said) bool { return w.Exited != nil }).Exited
+}
+
 func TestKilledAdapterLeavesNothing(t *testing.T) {
-	eachUser(t, func(t *testing.T, uid uint32) {
-		a := startAdapter(t, uid, spec{Argv: []string{"sh", "-c", hydra}})
-		hydraGrown(t, a)
+	eachKept(t, func(t *testing.T, a *adapter) {
 		a.kill(a.cmd.Process.Pid)
 		a.mustVanish()
 		a.mustRemoveDir()
@@ -55,41 +85,109 @@ func TestKilledAdapterLeavesNothing(t *testing.T) {
 }
 
 func TestKilledKeeperLeavesNothing(t *testing.T) {
-	eachUser(t, func(t *testing.T, uid uint32) {
-		a := startAdapter(t, uid, spec{Argv: []string{"sh", "-c", hydra}})
-		hydraGrown(t, a)
-		a.kill(a.expect("the keeper's pid", func(w said) bool { return w.Keeper != 0 }).Keeper)
+	eachKept(t, func(t *testing.T, a *adapter) {
+		a.kill(a.keeper())
 		testkit.Eventually(t, "only the adapter is left", func() bool { return len(a.processes()) == 1 })
 		a.expect("the loss of the keeper", func(w said) bool { return strings.Contains(w.Error, ErrKeeperLost.Error()) })
-		status := *a.expect("the program's end", func(w said) bool { return w.Exited != nil }).Exited
-		if status.Signal != syscall.SIGKILL {
-			t.Errorf("program ended with %+v", status)
+		if got, want := a.exited(), (ExitStatus{Signal: syscall.SIGKILL}); got != want {
+			t.Errorf("program ended with %+v, want %+v", got, want)
 		}
 	})
 }
 
+func TestStoppedKeeperCannotHoldUpTheEnd(t *testing.T) {
+	eachKept(t, func(t *testing.T, a *adapter) {
+		if err := syscall.Kill(a.keeper(), syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.stdin.Close(); err != nil {
+			t.Fatal(err)
+		}
+		a.mustVanish()
+	})
+}
+
 func TestOrderlyEndLeavesTheSessionDirectory(t *testing.T) {
-	a := startAdapter(t, uint32(os.Getuid()), spec{Argv: []string{"sh", "-c", hydra}})
-	hydraGrown(t, a)
-	if err := a.stdin.Close(); err != nil {
-		t.Fatal(err)
-	}
-	a.mustVanish()
-	if _, err := os.Lstat(a.dir); err != nil {
-		t.Errorf("the adapter removes its directory itself: %v", err)
-	}
+	eachKept(t, func(t *testing.T, a *adapter) {
+		if err := a.stdin.Close(); err != nil {
+			t.Fatal(err)
+		}
+		a.mustVanish()
+		if _, err := os.Lstat(a.dir); err != nil {
+			t.Errorf("the adapter removes its directory itself: %v", err)
+		}
+	})
 }
 
 func TestKilledProgramEndsWithItsSignal(t *testing.T) {
-	a := startAdapter(t, uint32(os.Getuid()), spec{Argv: []string{"sh", "-c", hydra}})
-	hydraGrown(t, a)
-	a.kill(a.expect("the program's pid", func(w said) bool { return w.Pid != 0 }).Pid)
-	status := *a.expect("the program's end", func(w said) bool { return w.Exited != nil }).Exited
-	if status.Signal != syscall.SIGKILL {
-		t.Errorf("program ended with %+v", status)
-	}
-	if err := a.stdin.Close(); err != nil {
-		t.Fatal(err)
-	}
-	a.mustVanish()
+	eachKept(t, func(t *testing.T, a *adapter) {
+		a.kill(a.expect("the program's pid", func(w said) bool { return w.Pid != 0 }).Pid)
+		if got, want := a.exited(), (ExitStatus{Signal: syscall.SIGKILL}); got != want {
+			t.Errorf("program ended with %+v, want %+v", got, want)
+		}
+		if len(a.processes()) < 3 {
+			t.Error("what the program left behind runs until Kill")
+		}
+		if err := a.stdin.Close(); err != nil {
+			t.Fatal(err)
+		}
+		a.mustVanish()
+	})
+}
+
+func TestKilledAdapterEndsWhatRunsBeside(t *testing.T) {
+	eachUser(t, func(t *testing.T, uid uint32) {
+		a, r := besideHydra(t, uid)
+		a.kill(a.cmd.Process.Pid)
+		a.mustVanish()
+		a.mustRemoveDir()
+		r.wait()
+	})
+}
+
+func TestKilledAdapterEndsWhatAStoppedParentHalfCannot(t *testing.T) {
+	eachUser(t, func(t *testing.T, uid uint32) {
+		a, r := besideHydra(t, uid)
+		if err := syscall.Kill(r.cmd.Process.Pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		a.kill(a.cmd.Process.Pid)
+		a.mustVanish()
+		a.mustRemoveDir()
+		r.wait()
+	})
+}
+
+func TestKilledParentHalfLeavesNothing(t *testing.T) {
+	eachUser(t, func(t *testing.T, uid uint32) {
+		a, r := besideHydra(t, uid)
+		a.kill(r.cmd.Process.Pid)
+		r.wait()
+		// The adapter, its keeper and the debugger.
+		testkit.Eventually(t, "the debuggee and all of it ends", func() bool { return len(a.processes()) == 3 })
+		// The session goes on.
+		mustSucceed(t, a.beside("sh", "-c", "test $(uname -n) = web-0"))
+	})
+}
+
+func TestKilledDebuggeeEndsItsParentHalf(t *testing.T) {
+	eachUser(t, func(t *testing.T, uid uint32) {
+		a, r := besideHydra(t, uid)
+		a.kill(r.pid())
+		if got, want := r.wait(), (ExitStatus{Signal: syscall.SIGKILL}); got != want {
+			t.Errorf("the parent half ended with %+v, want %+v", got, want)
+		}
+		testkit.Eventually(t, "what the debuggee left behind ends", func() bool { return len(a.processes()) == 3 })
+	})
+}
+
+func TestOrderlyEndEndsWhatRunsBeside(t *testing.T) {
+	eachUser(t, func(t *testing.T, uid uint32) {
+		a, r := besideHydra(t, uid)
+		if err := a.stdin.Close(); err != nil {
+			t.Fatal(err)
+		}
+		a.mustVanish()
+		r.wait()
+	})
 }

@@ -39,6 +39,12 @@ type spec struct {
 	Intercepted bool
 	Traced      bool
 	Foreground  bool
+	// Blind takes from the adapter every way to look into another process, as Yama does for those that are not below it.
+	Blind bool
+	// Misplaced makes the adapter take every launcher for one below it.
+	Misplaced bool
+	// Run makes it like `podstep run`: argv are its arguments, it is silent and ends as the program ended.
+	Run bool
 	// Out gets the tree's output. If empty, the stand-in's standard error.
 	Out string
 }
@@ -62,6 +68,8 @@ func standIn(raw string) int {
 	if err := json.Unmarshal([]byte(raw), &s); err != nil {
 		panic(err)
 	}
+	// The main thread cannot end, so a probe of the kernel that ran on it would leave its filter in the way of goBlind.
+	runtime.LockOSThread()
 	_ = os.Unsetenv(standInEnv)
 	var mu sync.Mutex
 	out := json.NewEncoder(os.Stdout)
@@ -70,6 +78,14 @@ func standIn(raw string) int {
 		defer mu.Unlock()
 		_ = out.Encode(w)
 	}
+	if s.Run {
+		status, err := s.run(context.Background())
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		status.Exit()
+	}
 	if err := s.serve(context.Background(), say); err != nil {
 		say(said{Error: err.Error()})
 		return 1
@@ -77,10 +93,8 @@ func standIn(raw string) int {
 	return 0
 }
 
-func (s spec) serve(ctx context.Context, say func(said)) error {
-	link := newMemoryLink()
-	defer link.end()
-	host, err := Listen(ctx, s.Dir, Options{
+func (s spec) listen(ctx context.Context, link *memoryLink, say func(said)) (*Host, error) {
+	return Listen(ctx, s.Dir, Options{
 		Plan: Plan{
 			Hostname:  "web-0",
 			Addresses: []netip.Addr{podSelf},
@@ -91,10 +105,46 @@ func (s spec) serve(ctx context.Context, say func(said)) error {
 		Listening: func(_ context.Context, port uint16) { say(said{Listening: port}) },
 		Started:   func(pid int) { say(said{Started: pid}) },
 	})
+}
+
+func (s spec) run(ctx context.Context) (ExitStatus, error) {
+	link := newMemoryLink()
+	defer link.end()
+	host, err := s.listen(ctx, link, func(said) {})
+	if err != nil {
+		return ExitStatus{}, err
+	}
+	defer host.Close()
+	tree, err := Start(ctx, Process{
+		Argv:       host.Command(os.Args[1:], How{}),
+		Stdin:      os.Stdin,
+		Stdout:     os.Stdout,
+		Stderr:     os.Stderr,
+		Foreground: s.Foreground,
+	})
+	if err != nil {
+		return ExitStatus{}, err
+	}
+	defer tree.Kill()
+	return tree.Wait()
+}
+
+func (s spec) serve(ctx context.Context, say func(said)) error {
+	link := newMemoryLink()
+	defer link.end()
+	host, err := s.listen(ctx, link, say)
 	if err != nil {
 		return err
 	}
 	defer host.Close()
+	if s.Blind {
+		if err := goBlind(); err != nil {
+			return err
+		}
+	}
+	if s.Misplaced {
+		host.below = func(peer) bool { return true }
+	}
 	say(said{Command: host.Command(nil, How{Traced: s.Traced})})
 	var tree *Tree
 	if len(s.Argv) > 0 {
@@ -229,15 +279,18 @@ func startAdapter(t *testing.T, uid uint32, s spec) *adapter {
 			a.lines <- w
 		}
 	}()
-	t.Cleanup(func() {
-		_ = a.stdin.Close()
-		_ = a.cmd.Process.Kill()
-		for range a.lines {
-		}
-		_ = a.cmd.Wait()
-		a.endLeftovers()
-	})
+	t.Cleanup(a.endSession)
 	return a
+}
+
+// endSession ends the adapter and fails the test for what it leaves. It may be called more than once.
+func (a *adapter) endSession() {
+	_ = a.stdin.Close()
+	_ = a.cmd.Process.Kill()
+	for range a.lines {
+	}
+	_ = a.cmd.Wait()
+	a.endLeftovers()
 }
 
 // command runs a program as the adapter's user, with what makes it findable.

@@ -20,7 +20,7 @@ import (
 
 const (
 	// keeperPatience is how long an orderly end may take before the keeper is killed and its tree swept.
-	keeperPatience = 3 * time.Second
+	keeperPatience = time.Second
 	// copyPatience is how long copies of standard input and output may outlive the keeper.
 	copyPatience = 500 * time.Millisecond
 )
