@@ -68,8 +68,8 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser, opts Options) error {
 	return s.run(ctx)
 }
 
-// session is one adapter's. Its goroutines, which run waits for: the link's Serve, and those that Serve starts for each
-// stream.
+// session is one adapter's. Its goroutines, which run waits for: the link's Serve with those that it starts for each
+// stream, and the sender of notices.
 type session struct {
 	log      *zap.Logger
 	opts     Options
@@ -77,17 +77,17 @@ type session struct {
 	incoming *incoming.Subscriptions
 	outgoing *outgoing.Outgoing
 
-	notices sync.WaitGroup
+	notices *notices
 
 	mu     sync.Mutex
 	server *control.Server
 }
 
 func newSession(ctx context.Context, link *mux.Session, opts Options) *session {
-	s := &session{log: opts.Log, opts: opts, link: link}
+	s := &session{log: opts.Log, opts: opts, link: link, notices: startNotices(opts.Log)}
 	s.incoming = incoming.New(ctx, s.open, incoming.Options{
 		Log:    opts.Log.Named("incoming"),
-		Holder: wire.Holder{Name: link.Peer.Holder, Session: link.Peer.Session, Since: time.Now().UTC().Truncate(time.Second)},
+		Holder: wire.Holder{Name: link.Peer.Holder, Session: link.Peer.Session},
 		Ended:  func(p wire.EndedParams) { s.notify(func(c *control.Server) error { return c.Ended(ctx, p) }) },
 		Lost:   func(p wire.LostParams) { s.notify(func(c *control.Server) error { return c.Lost(ctx, p) }) },
 	})
@@ -113,13 +113,14 @@ func (s *session) run(ctx context.Context) error {
 	case <-s.opts.Target.Exited():
 		err = ErrTargetGone
 		s.incoming.End(wire.Refusal{Errno: syscall.ESRCH, Text: ErrTargetGone.Error()})
-		s.flush()
+		s.notices.flush(noticeTimeout)
 	}
 	cancel(incoming.ErrEnded)
 	closed := s.link.Close()
 	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Drain)
 	defer stop()
 	left := s.incoming.Close(drain)
+	s.notices.stop()
 	if cause := streams.Wait(); err == nil && !errors.Is(cause, mux.ErrPeerGone) && !errors.Is(cause, mux.ErrClosed) {
 		err = cause
 	}
@@ -179,24 +180,7 @@ func (s *session) notify(send func(*control.Server) error) {
 	if server == nil {
 		return
 	}
-	s.notices.Go(func() {
-		if err := send(server); err != nil {
-			s.log.Debug("notice", zap.Error(err))
-		}
-	})
-}
-
-// flush waits a moment for notices that are being sent.
-func (s *session) flush() {
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		s.notices.Wait()
-	}()
-	select {
-	case <-sent:
-	case <-time.After(noticeTimeout):
-	}
+	s.notices.add(func() error { return send(server) })
 }
 
 // calls answers the control methods.

@@ -31,7 +31,7 @@ type Open func(ctx context.Context, h wire.Header, first []byte) (splice.Conn, e
 type Options struct {
 	// Log receives the subscriptions' lines. If nil, nothing is logged.
 	Log *zap.Logger
-	// Holder is shown to others who want a stolen port.
+	// Holder is shown to others who want a stolen port. If it has no time, that of each subscription is taken.
 	Holder wire.Holder
 	// Ended is told of each subscription that ended by itself. It must not block. If nil, nobody is told.
 	Ended func(wire.EndedParams)
@@ -142,26 +142,35 @@ func (s *Subscriptions) begin(id uint64, p wire.SubscribeParams) (subscription, 
 
 // Unsubscribe ends a subscription: the target serves its port from here on.
 func (s *Subscriptions) Unsubscribe(_ context.Context, p wire.UnsubscribeParams) error {
-	s.mu.Lock()
-	sub, ok := s.subscriptions[p.ID]
-	delete(s.subscriptions, p.ID)
-	s.mu.Unlock()
+	sub, done, ok := s.take(p.ID)
 	if !ok {
 		return &wire.Refusal{Errno: syscall.ENOENT, Text: fmt.Sprintf("unsubscribe: no subscription %d", p.ID)}
 	}
+	defer done()
 	s.opts.Log.Info("unsubscribed", zap.Uint64("subscription", p.ID))
 	return sub.release()
 }
 
+// take removes a subscription, to be released. Close waits until done is called.
+func (s *Subscriptions) take(id uint64) (sub subscription, done func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub, ok = s.subscriptions[id]
+	if !ok {
+		return nil, nil, false
+	}
+	delete(s.subscriptions, id)
+	s.draining.Add(1)
+	return sub, s.draining.Done, true
+}
+
 // end ends a subscription that cannot go on, and tells why.
 func (s *Subscriptions) end(id uint64, refusal wire.Refusal) {
-	s.mu.Lock()
-	sub, ok := s.subscriptions[id]
-	delete(s.subscriptions, id)
-	s.mu.Unlock()
+	sub, done, ok := s.take(id)
 	if !ok {
 		return
 	}
+	defer done()
 	if err := sub.release(); err != nil {
 		s.opts.Log.Warn("release", zap.Uint64("subscription", id), zap.Error(err))
 	}

@@ -39,9 +39,14 @@ func (s *Subscriptions) startSteal(id uint64, port uint16) (subscription, error)
 	}
 	st := &steal{session: s, id: id, port: port}
 	st.over, st.end = context.WithCancel(s.taken)
+	holder := s.opts.Holder
+	if holder.Since.IsZero() {
+		holder.Since = time.Now().UTC().Truncate(time.Second)
+	}
 	rule, err := redirect.Start(port, st.accepted, redirect.Options{
-		Log: s.opts.Log, Holder: s.opts.Holder,
+		Log: s.opts.Log, Holder: holder,
 		Lost: func(err error) {
+			// Not here: the rule's release waits for the goroutine that tells of its loss.
 			go s.end(id, wire.Refusal{Errno: errnoOf(err), Text: "the kernel's rule is lost: " + err.Error()})
 		},
 	})
@@ -112,7 +117,7 @@ func (st *steal) serve(conn *net.TCPConn, from, to netip.AddrPort) {
 		return
 	}
 	s.firsts.give(spent)
-	log.Debug("stolen")
+	log.Debug("stolen", zap.Int("first", len(first)))
 	stats, err := splice.Join(s.taken, conn, stream, splice.Options{})
 	log.Debug("stolen connection ended", zap.Int64("received", stats.AToB), zap.Int64("sent", stats.BToA), zap.Error(err))
 }

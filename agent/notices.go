@@ -1,0 +1,54 @@
+//go:build linux
+
+package agent
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// notices sends what the adapter is told, in order, without holding up those who tell it. Its goroutine is ended by stop.
+type notices struct {
+	log   *zap.Logger
+	queue chan func() error
+	done  chan struct{}
+}
+
+func startNotices(log *zap.Logger) *notices {
+	n := &notices{log: log, queue: make(chan func() error, 64), done: make(chan struct{})}
+	go func() {
+		defer close(n.done)
+		for send := range n.queue {
+			if err := send(); err != nil {
+				log.Debug("notice", zap.Error(err))
+			}
+		}
+	}()
+	return n
+}
+
+// add queues a notice. Over a link that takes none of many, further ones are dropped.
+func (n *notices) add(send func() error) {
+	select {
+	case n.queue <- send:
+	default:
+		n.log.Warn("notice dropped")
+	}
+}
+
+// flush waits at most timeout until all that were added are sent.
+func (n *notices) flush(timeout time.Duration) {
+	sent := make(chan struct{})
+	n.add(func() error { close(sent); return nil })
+	select {
+	case <-sent:
+	case <-time.After(timeout):
+	}
+}
+
+// stop ends the sender when the link is closed, which ends a send that blocks. Nothing may be added after it.
+func (n *notices) stop() {
+	close(n.queue)
+	<-n.done
+}
