@@ -122,7 +122,11 @@ func (s *story) makePod(ctx context.Context) error {
 		Output:    quoter{s.transcript, "pod"},
 	})
 	if errors.Is(err, pod.ErrNotAllowed) {
-		return fmt.Errorf("%w\nOn this machine an ordinary user may not make a pod. Run: sudo make demo", err)
+		hint := "On this machine an ordinary user may not make a pod: run the demo as root."
+		if os.Geteuid() == 0 {
+			hint = "A container needs CAP_SYS_ADMIN, or user namespaces, for a pod in it: run the demo outside."
+		}
+		return fmt.Errorf("%w\n   %s", err, hint)
 	}
 	if err != nil {
 		return err

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotAllowed : this user may not make a pod on this machine; root may.
-var ErrNotAllowed = errors.New("user namespaces are not allowed")
+// ErrNotAllowed : this user may not make a pod on this machine.
+var ErrNotAllowed = errors.New("namespaces are not allowed")
 
 // Options of a pod. The zero value is a pod without a service.
 type Options struct {
@@ -84,8 +84,8 @@ type Pod struct {
 	lastID    int
 }
 
-// Start makes a pod and starts its service. Where user namespaces are not allowed the error wraps ErrNotAllowed. The
-// caller closes the pod; it ends with this process in any case.
+// Start makes a pod and starts its service. Where neither root's rights nor a user namespace are to be had the error
+// wraps ErrNotAllowed. The caller closes the pod; it ends with this process in any case.
 func Start(opts Options) (*Pod, error) {
 	opts = opts.filled()
 	p := &Pod{over: make(chan struct{}), processes: map[int]*Process{}}
@@ -93,7 +93,15 @@ func Start(opts Options) (*Pod, error) {
 	if p.etc, err = os.MkdirTemp("", "podstep-pod-"); err != nil {
 		return nil, fmt.Errorf("start pod: %w", err)
 	}
-	if err := p.startInit(opts); err != nil {
+	rootless := os.Geteuid() != 0 || opts.UserNamespace
+	err = p.startInit(opts, rootless)
+	if !rootless && errors.Is(err, unix.EPERM) { // root of a container, without CAP_SYS_ADMIN
+		rootless, err = true, p.startInit(opts, true)
+	}
+	if err != nil {
+		if rootless {
+			err = notAllowed(err)
+		}
 		_ = os.RemoveAll(p.etc)
 		return nil, fmt.Errorf("start pod: %w", err)
 	}
@@ -137,13 +145,12 @@ func (p *Pod) Close() error {
 }
 
 // startInit starts the pod's first process and waits until the pod is ready.
-func (p *Pod) startInit(opts Options) error {
+func (p *Pod) startInit(opts Options, rootless bool) error {
 	ours, theirs, err := packetPair()
 	if err != nil {
 		return err
 	}
 	defer theirs.Close()
-	rootless := os.Geteuid() != 0 || opts.UserNamespace
 	p.conn = ours
 	p.init = &exec.Cmd{
 		Path:        "/proc/self/exe",
@@ -156,7 +163,7 @@ func (p *Pod) startInit(opts Options) error {
 	}
 	if err := p.init.Start(); err != nil {
 		_ = ours.Close()
-		return notAllowed(rootless, err)
+		return err
 	}
 	err = send(ours, message{Setup: &setup{
 		Hostname: opts.Hostname, Addresses: opts.Addresses, Names: opts.Names,
@@ -167,7 +174,7 @@ func (p *Pod) startInit(opts Options) error {
 		answer, _, err = receive(ours)
 	}
 	if err == nil && answer.Refused != nil {
-		err = notAllowed(rootless && answer.Refused.Errno == unix.EPERM, answer.Refused)
+		err = answer.Refused
 	}
 	if err != nil {
 		_ = ours.Close()
@@ -177,9 +184,12 @@ func (p *Pod) startInit(opts Options) error {
 	return err
 }
 
-func notAllowed(rootless bool, err error) error {
-	if rootless {
-		return fmt.Errorf("%w for this user (%w): run as root", ErrNotAllowed, err)
+// notAllowed tells the kernel's refusal of a user namespace, or of what one is for, from other errors.
+func notAllowed(err error) error {
+	for _, errno := range []syscall.Errno{unix.EPERM, unix.EACCES, unix.ENOSPC, unix.EUSERS, unix.EINVAL} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w to uid %d: %w", ErrNotAllowed, os.Geteuid(), err)
+		}
 	}
 	return err
 }

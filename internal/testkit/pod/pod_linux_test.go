@@ -81,6 +81,46 @@ func TestPodHasANetworkOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestRootWithoutCapabilitiesUsesAUserNamespace(t *testing.T) {
+	t.Parallel()
+	setpriv, err := exec.LookPath("setpriv")
+	if err != nil || os.Geteuid() != 0 {
+		t.Skip("needs root and setpriv")
+	}
+	cmd := exec.Command(setpriv, "--bounding-set=-all", "--inh-caps=-all", os.Args[0], "-test.v", "-test.run=^TestPodHasANetworkOfItsOwn$/userNamespace=false")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestStartTellsThatNamespacesAreNotAllowed(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("POD_NOT_ALLOWED") != "" {
+		if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
+			t.Skip(err)
+		}
+		if _, err := pod.Start(pod.Options{UserNamespace: true}); !errors.Is(err, pod.ErrNotAllowed) {
+			t.Errorf("got %v", err)
+		}
+		return
+	}
+	// The limit is written in a user namespace of the test's own: it counts there only (namespaces(7)).
+	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^TestStartTellsThatNamespacesAreNotAllowed$")
+	cmd.Env = append(os.Environ(), "POD_NOT_ALLOWED=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+	}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) {
+		t.Skip("user namespaces are not allowed")
+	}
+	if err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestPodKnowsNoNameOfTheMachine(t *testing.T) {
 	t.Parallel()
 	p := start(t, pod.Options{Names: map[string]netip.Addr{"stock": address}})
