@@ -66,6 +66,12 @@ func (b *fakeBorrow) SetPaused(p bool) {
 	b.paused = append(b.paused, p)
 }
 
+func (b *fakeBorrow) times() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
+}
+
 func (b *fakeBorrow) pauses() []bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -159,6 +165,7 @@ type bench struct {
 	t      *testing.T
 	borrow *fakeBorrow
 	mark   string
+	thread int // that stopped last
 	served chan error
 	cancel context.CancelCauseFunc
 }
@@ -192,6 +199,70 @@ func startSession(t *testing.T, change func(*Options)) *bench {
 		testkit.Eventually(t, "no process left", func() bool { return len(marked(b.mark)) == 0 })
 	})
 	return b
+}
+
+// process returns the id of the session's process whose program is called name.
+func (b *bench) process(name string) int {
+	b.t.Helper()
+	for _, pid := range marked(b.mark) {
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if err == nil && filepath.Base(exe) == name {
+			return pid
+		}
+	}
+	b.t.Fatalf("no process %q", name)
+	return 0
+}
+
+// commanded returns the id of the session's process whose command line contains text.
+func (b *bench) commanded(text string) int {
+	b.t.Helper()
+	for _, pid := range marked(b.mark) {
+		if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && bytes.Contains(line, []byte(text)) {
+			return pid
+		}
+	}
+	b.t.Fatalf("no process with %q", text)
+	return 0
+}
+
+func (b *bench) initialize(ctx context.Context, adapterID string) {
+	b.t.Helper()
+	_, err := b.Initialize(ctx, adapterID)
+	check(b.t, err)
+}
+
+func (b *bench) request(ctx context.Context, command string, arguments any) dapclient.Message {
+	b.t.Helper()
+	m, err := b.Request(ctx, command, arguments)
+	check(b.t, err)
+	return m
+}
+
+// stopped waits until the program stops and checks variables.
+func (b *bench) stopped(ctx context.Context, want map[string]string) {
+	b.t.Helper()
+	stop, err := b.Stopped(ctx)
+	check(b.t, err)
+	b.thread = stop.ThreadID
+	b.variables(ctx, want)
+}
+
+// variables checks those of the innermost frame of the thread that stopped last.
+func (b *bench) variables(ctx context.Context, want map[string]string) {
+	b.t.Helper()
+	if want == nil {
+		return
+	}
+	frames, err := b.Frames(ctx, b.thread)
+	check(b.t, err)
+	got, err := b.Variables(ctx, frames[0].ID)
+	check(b.t, err)
+	for name, value := range want {
+		if got[name] != value {
+			b.t.Errorf("%s = %q, want %q (of %v)", name, got[name], value, got)
+		}
+	}
 }
 
 // sessionDir is short: unix sockets stand in it.

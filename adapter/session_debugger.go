@@ -38,6 +38,7 @@ func (s *session) answered(m dap.Message) {
 	s.pauseAnswered(p, m)
 	switch {
 	case p.command == "disconnect":
+		s.tellTerminated() // dlv says it behind its answer, some never
 		s.leave()
 	case p.command == "launch" && !m.Success:
 		s.do(setTimer{overTimer, overAfter}) // editors disconnect; one that does not keeps nothing

@@ -38,7 +38,7 @@ func (d debugpy) Prepare(ctx context.Context, l Launch) (Prepared, error) {
 		p.Program = append(host, path)
 		return p, nil
 	}
-	cmd := exec.CommandContext(ctx, host[0], "-c", "import debugpy")
+	cmd := exec.CommandContext(ctx, host[0], "-c", "import importlib.util, sys; sys.exit(importlib.util.find_spec('debugpy') is None)")
 	cmd.Env = l.Environ
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if ctx.Err() != nil {

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-func visit(count int, name string) int {
+func visit(count int, name, mine string) int {
 	doubled := count * 2
-	fmt.Println("visit", count, doubled, name)
+	fmt.Println("visit", count, doubled, name, mine)
 	return doubled
 }
 
 func main() {
 	for count := 1; count < 3000; count++ {
-		visit(count, os.Getenv("POD_NAME"))
+		visit(count, os.Getenv("POD_NAME"), os.Getenv("MINE"))
 		time.Sleep(20 * time.Millisecond)
 	}
 }
