@@ -119,7 +119,6 @@ type stop struct {
 	file      string
 	line      int
 	variables map[string]string
-	pid       string
 }
 
 // stopped waits for the breakpoint and looks around.

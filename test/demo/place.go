@@ -21,7 +21,7 @@ type place struct {
 	// source of the shop, and the line to stop in.
 	source string
 	line   int
-	text   string
+	lines  []string
 }
 
 // breakpointMark ends the line that the demo stops in.
@@ -74,13 +74,27 @@ func (p *place) findLine() error {
 	if err != nil {
 		return err
 	}
-	for i, line := range strings.Split(string(text), "\n") {
+	p.lines = strings.Split(string(text), "\n")
+	for i, line := range p.lines {
 		if strings.HasSuffix(line, breakpointMark) {
-			p.line, p.text = i+1, strings.TrimSpace(strings.TrimSuffix(line, breakpointMark))
+			p.line, p.lines[i] = i+1, strings.TrimSpace(strings.TrimSuffix(line, breakpointMark))
 			return nil
 		}
 	}
 	return fmt.Errorf("%s has no line that ends in %q", p.source, breakpointMark)
+}
+
+// around is a line of the source with its neighbours, as they are shown.
+func (p *place) around(line int) []string {
+	var shown []string
+	for n := line - 1; n <= line+1; n++ {
+		text := ""
+		if 0 < n && n <= len(p.lines) {
+			text = strings.TrimSpace(p.lines[n-1])
+		}
+		shown = append(shown, text)
+	}
+	return shown
 }
 
 // relative is a path as it is shown.

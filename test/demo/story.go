@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -44,6 +43,8 @@ type story struct {
 	editor  *editor
 	family  family
 	runtime string
+	// shopBegan is when the kernel says that the target's process started.
+	shopBegan string
 	// ends are the moments at which a debuggee was ended: a request that it had is lost.
 	ends []time.Time
 }
@@ -131,6 +132,7 @@ func (s *story) makePod(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	_, s.shopBegan = stat(s.pod.PID())
 	if _, err := s.pod.Exec(pod.Command{Args: []string{s.place.stock}, Env: []string{"STOCK_ADDRESS=" + stockAddress + ":81"}, Stderr: os.Stderr}); err != nil {
 		return err
 	}
@@ -246,7 +248,13 @@ func (s *story) atBreakpoint(ctx context.Context) (stop, error) {
 	s.family.note(s.editor.cmd.Process.Pid)
 	s.quote("console", s.editor.outputs())
 	s.step("%s at %s:%d", s.paint(yellow, "Stopped"), s.place.relative(at.file), at.line)
-	s.line("%s %s", s.paint(dim, strconv.Itoa(at.line)+" │"), s.paint(bold, s.place.text))
+	for i, text := range s.place.around(at.line) {
+		mark, colour := "  ", dim
+		if i == 1 {
+			mark, colour = s.paint(yellow, "▶ "), bold
+		}
+		s.line("%s%s %s", mark, s.paint(dim, fmt.Sprintf("%d │", at.line-1+i)), s.paint(colour, text))
+	}
 	return at, nil
 }
 
@@ -270,7 +278,7 @@ func (s *story) goOn(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.claim(tables > 0, "the pod is borrowed by the kernel's rules alone", "%d nftables tables in the pod; its process is as it was", tables)
+	s.claim(tables > 0, "the pod is borrowed by the kernel's rules alone", "%d nftables tables in the pod", tables)
 	return nil
 }
 
@@ -370,7 +378,9 @@ func (s *story) lookAround(ctx context.Context) error {
 	if len(failed) > 0 {
 		seen += ": " + failed[0].Error
 	}
-	s.claim(len(failed) == 0, "the client noticed nothing", "%s", seen)
+	s.claim(len(failed) == 0, "no request of the client failed", "%s", seen)
+	_, began := stat(s.pod.PID())
+	s.claim(began == s.shopBegan && began != "", "the target is the process that it was", "process %d", s.pod.PID())
 	return nil
 }
 
