@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -212,4 +213,33 @@ func TestCrowdGoesStraightToTheTarget(t *testing.T) {
 		got, err := say(t, dial(t, client, testpod.Pod4+":80"), "hello")
 		return err == nil && got == "debuggee saw "+testpod.Client4+"\n"
 	})
+}
+
+// TestPassthroughDoesNotUseUpThePodsPorts makes more short connections than the pod has ports of its own.
+func TestPassthroughDoesNotUseUpThePodsPorts(t *testing.T) {
+	const ports = "/proc/sys/net/ipv4/ip_local_port_range"
+	before, err := os.ReadFile(ports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ports, []byte("40000 40099"), 0); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.WriteFile(ports, before, 0) }()
+	client := testpod.NewClient(t)
+	target(t, testpod.Pod4+":80")
+	f := startFarEnd(t, Options{})
+	f.on(refuse)
+	f.steal(t, 80)
+	for range 300 {
+		c := dial(t, client, testpod.Pod4+":80")
+		expect(t, c, "target saw "+testpod.Client4)
+		// The client's end comes first, so that TIME_WAIT stays with the passthrough socket.
+		_ = c.CloseWrite()
+		_, _ = io.ReadAll(c)
+		_ = c.Close()
+		if t.Failed() {
+			break
+		}
+	}
 }
