@@ -229,7 +229,7 @@ func (s *Supervisor) connectUDP(ctx context.Context, c *call, fd, domain int, ds
 		c.fail(unix.ENETUNREACH)
 		return
 	}
-	if errno := connectNow(fd, sa); errno != 0 {
+	if errno := connectRaw(fd, sa); errno != 0 {
 		c.fail(errno)
 		return
 	}

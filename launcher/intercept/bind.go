@@ -74,7 +74,7 @@ func (s *Supervisor) bindTCP(c *call, fd, domain int, want netip.AddrPort, pods 
 	}
 	l := &listener{
 		cookie: cookie(fd), want: want, at: at, since: time.Now(),
-		shared: option(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT) == 1,
+		shared: option(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT) == 1, six: takesSixOnly(fd, want.Addr()),
 	}
 	errno := s.bindReal(fd, domain, asked, l)
 	if errno == 0 {
@@ -89,7 +89,7 @@ func (s *Supervisor) bindTCP(c *call, fd, domain int, want netip.AddrPort, pods 
 	}
 	if errno == unix.EINVAL { // bound already: is this the call that was interrupted, come again?
 		if old := s.findListener(l.cookie); old != nil && old.toldAgain(want) {
-			errno = 0
+			errno, l = 0, old
 		}
 	}
 	if !c.fail(errno) && errno == 0 {
@@ -113,7 +113,7 @@ func (s *Supervisor) bindReal(fd, domain int, asked netip.AddrPort, l *listener)
 		return to(asked.Port())
 	}
 	for _, other := range s.listenersFor(asked.Port()) {
-		if other.cookie == l.cookie || !overlap(other.want.Addr(), l.want.Addr()) || other.real.Port() == asked.Port() {
+		if other.cookie == l.cookie || !l.overlaps(other) || other.real.Port() == asked.Port() {
 			continue // the last: the kernel judges by itself
 		}
 		if !other.alive() {
@@ -135,7 +135,7 @@ func (s *Supervisor) bindReal(fd, domain int, asked netip.AddrPort, l *listener)
 // holds reports whether the debuggee itself has a socket on the address: then it is busy for it in the pod too.
 func (s *Supervisor) holds(asked netip.AddrPort, l *listener) bool {
 	for _, other := range s.listenersFor(asked.Port()) {
-		if other.cookie == l.cookie || !overlap(other.want.Addr(), l.want.Addr()) {
+		if other.cookie == l.cookie || !l.overlaps(other) {
 			continue
 		}
 		if other.alive() {
@@ -144,10 +144,6 @@ func (s *Supervisor) holds(asked netip.AddrPort, l *listener) bool {
 		s.forgetListener(other)
 	}
 	return false
-}
-
-func overlap(a, b netip.Addr) bool {
-	return a == b || a.IsUnspecified() || b.IsUnspecified()
 }
 
 // listen makes the socket listen and tells which port the debuggee serves, before the debuggee goes on.
@@ -174,7 +170,7 @@ func (s *Supervisor) listen(ctx context.Context, c *call) {
 	l := s.findListener(cookie(fd))
 	if l == nil {
 		real := localName(fd)
-		l = &listener{cookie: cookie(fd), want: real, real: real, since: time.Now()}
+		l = &listener{cookie: cookie(fd), want: real, real: real, since: time.Now(), six: takesSixOnly(fd, real.Addr())}
 	}
 	l.seen(at)
 	l.mu.Lock()

@@ -178,22 +178,30 @@ func (s *Supervisor) connectTCP(ctx context.Context, c *call, fd, domain int, ds
 	// A SYN that waits for the first write would leave connect without a verdict.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, 0)
 	blocking := !nonblocking(fd)
-	switch errno = connectNow(fd, sa); {
-	case errno == unix.EINPROGRESS:
+	errno = connectNow(fd, sa)
+	if errno == unix.EINPROGRESS {
 		at, err := c.place()
 		if err != nil {
 			c.fail(unix.EHOSTUNREACH)
 			return
 		}
-		o := &outgoing{cookie: cookie(fd), remote: dst, door: door, doorSA: sa, real: localName(fd), at: at}
-		s.begin(ctx, c, o, fd, blocking)
-	case errno == unix.EALREADY && blocking && o != nil && o.dialing:
-		o.waitLocked(c, fd)
-	case errno == unix.EALREADY && o != nil && o.untold:
-		o.untold = !c.fail(unix.EINPROGRESS)
-	default:
-		c.fail(errno)
+		s.begin(ctx, c, &outgoing{cookie: cookie(fd), remote: dst, door: door, doorSA: sa, real: localName(fd), at: at}, fd, blocking)
+		return
 	}
+	if o == nil {
+		c.fail(errno)
+		return
+	}
+	switch {
+	case errno == unix.EALREADY && blocking && o.dialing:
+		o.waitLocked(c, fd)
+		return
+	case errno == unix.EALREADY && o.untold:
+		errno = unix.EINPROGRESS
+	case errno == unix.EISCONN && o.untold:
+		errno = 0
+	}
+	o.untold = !c.fail(errno)
 }
 
 // begin starts the dial for a socket that was just connected to its door. A blocking connect waits for the verdict, any

@@ -104,7 +104,7 @@ func (s *Supervisor) deliverTo(ctx context.Context, l *listener, from, to netip.
 	network, dst := "tcp4", netip.AddrPortFrom(l.real.Addr(), l.real.Port())
 	if dst.Addr().IsUnspecified() {
 		dst = netip.AddrPortFrom(loopback4, dst.Port())
-		if l.onlySix() {
+		if l.six {
 			dst = netip.AddrPortFrom(loopback6, dst.Port())
 		}
 	}
@@ -146,22 +146,6 @@ func bindSource(fd int, dst netip.Addr) (err error) {
 		}
 	}
 	return err
-}
-
-// onlySix reports whether the listener takes no IPv4: it is one of IPv6 that is not told for a mapped address.
-func (l *listener) onlySix() bool {
-	if !l.real.Addr().Is6() {
-		return false
-	}
-	l.mu.Lock()
-	at := l.at
-	l.mu.Unlock()
-	fd, err := at.process.descriptor(at.fd)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = unix.Close(fd) }()
-	return option(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY) == 1
 }
 
 // endIncoming notes that the connection is over; the sweeper drops its names later.

@@ -68,13 +68,13 @@ func (d *doors) open(addr netip.Addr) (netip.AddrPort, error) {
 		return netip.AddrPort{}, err
 	}
 	at := localName(fd)
-	filler, err := unix.Socket(fam, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	filler, err := unix.Socket(fam, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
 	d.fds = append(d.fds, filler)
 	sa, _ = encodeSockaddr(fam, at)
-	if errno := connectNow(filler, sa); errno != 0 && errno != unix.EINPROGRESS {
+	if errno := connectRaw(filler, sa); errno != 0 && errno != unix.EINPROGRESS {
 		return netip.AddrPort{}, errno
 	}
 	return at, nil

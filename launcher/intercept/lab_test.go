@@ -383,3 +383,30 @@ func echo(t testing.TB, name string) string {
 	})
 	return l.Addr().String()
 }
+
+// listen serves TCP by handle, which need not close, and returns its address.
+func listen(t testing.TB, handle func(c io.ReadCloser)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer func() { _ = c.Close() }()
+				handle(c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		conns.Wait()
+	})
+	return l.Addr().String()
+}

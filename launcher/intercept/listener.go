@@ -16,6 +16,7 @@ type listener struct {
 	want   netip.AddrPort // what the debuggee asked for; its port is never 0
 	real   netip.AddrPort // where the kernel has it
 	shared bool           // SO_REUSEPORT was set when it was bound
+	six    bool           // it takes IPv6 alone
 	since  time.Time
 
 	accepting sync.Mutex // one accept at a time on a blocking socket, so that a poll before it holds
@@ -26,6 +27,20 @@ type listener struct {
 	listening bool          // listen was called
 	announced chan struct{} // closed when Listening has returned; nil before listen
 	stash     []int         // accepted, but the call was interrupted: the next accept gets them
+}
+
+// overlaps reports whether two sockets of one port exclude each other.
+func (l *listener) overlaps(m *listener) bool {
+	a, b := l.want.Addr(), m.want.Addr()
+	if a.Is4() && m.six || b.Is4() && l.six {
+		return false
+	}
+	return a == b || a.IsUnspecified() || b.IsUnspecified()
+}
+
+// takesSixOnly reports whether a socket bound to addr takes no IPv4.
+func takesSixOnly(fd int, addr netip.Addr) bool {
+	return addr.Is6() && (!addr.IsUnspecified() || option(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY) == 1)
 }
 
 // name is what getsockname tells; zero when the kernel's is right.

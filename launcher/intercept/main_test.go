@@ -19,8 +19,9 @@ import (
 
 // What this binary is started as beside a test: the shim, or the tests inside their own network namespace.
 const (
-	envShim   = "INTERCEPT_TEST_SHIM"   // "all" or "traced": become the arguments behind the filter; the socket is fd 3
-	envInside = "INTERCEPT_TEST_INSIDE" // set in the namespace
+	envShim     = "INTERCEPT_TEST_SHIM"     // "all" or "traced": become the arguments behind the filter; the socket is fd 3
+	envInside   = "INTERCEPT_TEST_INSIDE"   // set in the namespace
+	envPrograms = "INTERCEPT_TEST_PROGRAMS" // where testdata/goclient and goserver are built already
 )
 
 // TestMain runs everything in a network namespace that has nothing but loopback: what is not intercepted goes nowhere.

@@ -39,6 +39,7 @@ func (s *Supervisor) connectMPTCP(ctx context.Context, c *call, fd int, o *outgo
 func (s *Supervisor) completeMPTCP(ctx context.Context, o *outgoing) (*net.TCPConn, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.dialing, o.enters = false, false
 	inner, nonblock, err := o.joinListener(ctx)
 	if err != nil {
 		s.log.Debug("connection gone", zap.Stringer("to", o.remote), zap.Error(err))
@@ -71,7 +72,7 @@ func (o *outgoing) joinListener(ctx context.Context) (conn *net.TCPConn, nonbloc
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	_ = l.SetDeadline(time.Now().Add(enterTimeout))
 	sa, _ := encodeSockaddr(domain, l.Addr().(*net.TCPAddr).AddrPort())
-	if errno := connectNow(fd, sa); errno != 0 && errno != unix.EINPROGRESS {
+	if errno := connectRaw(fd, sa); errno != 0 && errno != unix.EINPROGRESS {
 		return nil, false, errno
 	}
 	real := localName(fd)

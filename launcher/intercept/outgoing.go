@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -29,7 +30,8 @@ type outgoing struct {
 	mu      sync.Mutex
 	at      place
 	local   netip.AddrPort // what getsockname tells; zero: the kernel's
-	dialing bool
+	dialing bool           // there is no verdict yet
+	enters  bool           // there is: its socket is being completed
 	// verdict : the socket is not at a door; its connect is held until the verdict (MPTCP).
 	verdict bool
 	untold  bool          // begun (verdict: connected), but the connect that asked for it was interrupted
@@ -106,7 +108,7 @@ func (s *Supervisor) complete(ctx context.Context, o *outgoing, local netip.Addr
 		o.mu.Unlock()
 		return nil, false
 	}
-	o.dialing = false
+	o.enters = true
 	if local.IsValid() {
 		o.local = local
 	}
@@ -117,18 +119,22 @@ func (s *Supervisor) complete(ctx context.Context, o *outgoing, local netip.Addr
 	inner, err := s.doors.enter(ctx, o.door, o.real)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.dialing, o.enters = false, false
 	if err != nil {
 		s.log.Debug("connection gone", zap.Stringer("to", o.remote), zap.Error(err))
 		s.abandonLocked(o)
 		return nil, false
 	}
-	if len(o.blocked) > 0 {
-		if fd, err := o.again(); err == nil { // the connect that was answered is over in the kernel too
+	if o.waitedForLocked() {
+		if fd, err := o.again(); err == nil { // the connect that is answered is over in the kernel too
 			connectNow(fd, o.doorSA)
 			_ = unix.Close(fd)
 		}
+		o.untold = true
 	}
-	o.answerLocked(0)
+	if o.answerLocked(0) {
+		o.untold = false
+	}
 	return inner, true
 }
 
@@ -147,7 +153,7 @@ func (s *Supervisor) refuse(o *outgoing, errno syscall.Errno) {
 		s.log.Debug("refusal told by the connect that waits", zap.Stringer("to", o.remote))
 	} else if fd, err := o.again(); err == nil {
 		_ = unix.Shutdown(fd, unix.SHUT_RDWR)
-		if len(o.blocked) > 0 {
+		if o.waitedForLocked() {
 			option(fd, unix.SOL_SOCKET, unix.SO_ERROR) // told by connect: clear the kernel's ECONNRESET
 		}
 		_ = unix.Close(fd)
@@ -167,6 +173,11 @@ func (s *Supervisor) setFailed(o *outgoing, errno syscall.Errno) {
 		}
 	}
 	o.failed = errno
+}
+
+// waitedForLocked reports whether a connect that waits was not interrupted.
+func (o *outgoing) waitedForLocked() bool {
+	return slices.ContainsFunc(o.blocked, (*call).waiting)
 }
 
 // answerLocked answers the connects that wait and reports whether one was still there.

@@ -78,22 +78,38 @@ func nonblocking(fd int) bool {
 	return err == nil && flags&unix.O_NONBLOCK != 0
 }
 
-// connectNow connects without ever waiting. There is no such call for a blocking socket, so its O_NONBLOCK is on for
-// the few microseconds that connect takes; no other call than a connect waits on a socket in that state, and those
-// are notified.
+// connectRaw connects; on a blocking stream socket it waits.
+func connectRaw(fd int, sa []byte) syscall.Errno {
+	_, _, e := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa[0])), uintptr(len(sa)))
+	return e
+}
+
+// connectNow connects a TCP socket without ever waiting, whatever its open file says: O_NONBLOCK is the debuggee's. The
+// call that can do so is sendto with MSG_FASTOPEN and nothing to send, which is connect with flags of its own
+// (tcp_sendmsg_fastopen in net/ipv4/tcp.c).
 func connectNow(fd int, sa []byte) syscall.Errno {
+	if nonblocking(fd) {
+		return connectRaw(fd, sa)
+	}
+	_, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), 0, 0, unix.MSG_FASTOPEN|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL,
+		uintptr(unsafe.Pointer(&sa[0])), uintptr(len(sa)))
+	if e == unix.EOPNOTSUPP { // net.ipv4.tcp_fastopen is without its bit for clients
+		return connectFlagged(fd, sa)
+	}
+	return e
+}
+
+// connectFlagged has O_NONBLOCK on for the few microseconds that connect takes.
+func connectFlagged(fd int, sa []byte) syscall.Errno {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil {
 		return errnoOf(err)
 	}
-	if flags&unix.O_NONBLOCK == 0 {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags|unix.O_NONBLOCK); err != nil {
-			return errnoOf(err)
-		}
-		defer func() { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags) }()
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags|unix.O_NONBLOCK); err != nil {
+		return errnoOf(err)
 	}
-	_, _, e := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa[0])), uintptr(len(sa)))
-	return e
+	defer func() { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags) }()
+	return connectRaw(fd, sa)
 }
 
 // anyOf is the unspecified address of ap's family.

@@ -57,7 +57,7 @@ func (s *Supervisor) sweepOutgoing(o *outgoing, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case o.dialing && !o.verdict && !o.waitsAtDoor():
+	case o.dialing && !o.enters && !o.verdict && !o.waitsAtDoor():
 		s.abandonLocked(o)
 	case !o.ended.IsZero() && now.Sub(o.ended) > keepNames:
 		s.setFailed(o, 0)
