@@ -29,7 +29,39 @@ type Stats struct {
 	AToB, BToA int64
 }
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+// A direction that carries little waits with a small buffer, so that thousands of idle joints are cheap; one that fills it
+// gets a large one, from a pool.
+const (
+	small = 4 << 10
+	large = 64 << 10
+)
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, large); return &b }}
+
+// buffer is one direction's.
+type buffer struct {
+	small [small]byte
+	large *[]byte
+}
+
+// next returns the buffer for a read, after one that returned n bytes.
+func (b *buffer) next(n int) []byte {
+	if n < small {
+		b.free()
+		return b.small[:]
+	}
+	if b.large == nil {
+		b.large = buffers.Get().(*[]byte)
+	}
+	return *b.large
+}
+
+func (b *buffer) free() {
+	if b.large != nil {
+		buffers.Put(b.large)
+		b.large = nil
+	}
+}
 
 // Join copies both ways until both halves are over, forwards each end of a half, and passes a reset on as a reset.
 // It closes both. The error is nil when both halves ended cleanly; ctx's end resets both.
@@ -63,12 +95,15 @@ type joint struct {
 
 // copy carries src to dst until src ends. An error resets both sides, so that the other half ends too.
 func (j *joint) copy(dst, src Conn, n *int64) error {
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
+	var b buffer
+	defer b.free()
+	r := 0
 	for {
-		r, err := src.Read(*buf)
+		buf := b.next(r)
+		var err error
+		r, err = src.Read(buf)
 		if r > 0 {
-			w, werr := dst.Write((*buf)[:r])
+			w, werr := dst.Write(buf[:r])
 			*n += int64(w)
 			j.moved.Add(int64(w))
 			if werr != nil {
