@@ -245,3 +245,20 @@ func TestPowerlessThiefLearnsWhatIsMissing(t *testing.T) {
 		t.Errorf("told: %s", out)
 	}
 }
+
+func TestPodWithoutIPv6IsStolenFrom(t *testing.T) {
+	ip := func(verb string) {
+		if out, err := exec.Command("ip", "addr", verb, "::1/128", "dev", "lo").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	ip("del")
+	defer ip("add")
+	_, told := start(t, 80, Options{})
+	conn, err := net.Dial("tcp", "127.0.0.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	<-told
+}
