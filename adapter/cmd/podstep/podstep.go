@@ -94,7 +94,9 @@ func (p *podstep) root() *cobra.Command {
 		Use:   "podstep",
 		Short: "Step in your editor through the requests that a live pod receives",
 		Long: `podstep puts a process on this machine into the place of another one, the target: it gets the target's incoming
-requests, or a copy of them, and its network, names and environment. The target itself is not changed.`,
+requests, or a copy of them, and its network, names and environment. The target itself is not changed.
+
+The exit status is 0, or 1 for a fault, which is printed with its id (see docs/errors.md), or 2 for a bad command line.`,
 		Example: `  podstep run --target process/4242 --steal 80:8080 -- python3 server.py
   podstep check .vscode/launch.json
   podstep dap                      (an editor starts this one)`,

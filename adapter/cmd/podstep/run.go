@@ -21,7 +21,7 @@ func (p *podstep) runCommand() *cobra.Command {
 		Use:   "run --target TARGET [flags] -- COMMAND ARG...",
 		Short: "Run a command in the target's place, without a debugger",
 		Long: `run starts a command that stands in for the target: it gets the target's incoming requests (a copy, unless they are stolen),
-its network, names and environment. Signals and the exit status pass through.`,
+its network, names and environment. Signals are passed on. The exit status is the command's, or 128+N when signal N ended it.`,
 		Example: `  podstep run --target process/4242 --steal 80:8080 -- python3 server.py
   podstep run -f mirror.json --no-dns -- ./shop
   podstep run --target process/4242 -- curl http://payments/`,
