@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"syscall"
 	"time"
 
@@ -64,9 +63,13 @@ func watch(stream Stream, gone func()) *watcher {
 	go func() {
 		defer close(w.done)
 		buf := make([]byte, maxEarly)
-		n, err := stream.Read(buf)
-		w.first = buf[:n]
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		var err error
+		for err == nil && len(w.first) < maxEarly {
+			var n int
+			n, err = stream.Read(buf[len(w.first):])
+			w.first = buf[:len(w.first)+n]
+		}
+		if err != nil && !errors.Is(err, io.EOF) && !isTimeout(err) {
 			gone()
 		}
 	}()

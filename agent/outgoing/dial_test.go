@@ -49,7 +49,7 @@ func TestDialEndsWithItsStream(t *testing.T) {
 	addr := full(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := adapter.Open(ctx, wire.Header{Kind: wire.KindDial, Address: addr}, nil); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := adapter.Open(ctx, wire.Header{Kind: wire.KindDial, Address: addr}, []byte("early")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("open: %v", err)
 	}
 	select {
