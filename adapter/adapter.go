@@ -45,7 +45,8 @@ type Wish struct {
 type Options struct {
 	// Log receives the session's lines. If nil, nothing is logged.
 	Log *zap.Logger
-	// Debugger names the debugger when the editor's initialize cannot ("dlv", "debugpy"). If empty, the adapterID is asked.
+	// Debugger names the debugger before the launch configuration does ("dlv", or a type: "go"), and when that does not. If empty, the
+	// adapterID of initialize is asked.
 	Debugger string
 	// Environ is the environment of debuggers and builds. If nil, os.Environ().
 	Environ []string

@@ -12,7 +12,6 @@ import (
 
 	"podstep.dev/adapter/dap"
 	"podstep.dev/adapter/debugger"
-	"podstep.dev/internal/fault"
 )
 
 // flushWithin is how long the editor has for reading the last messages.
@@ -60,14 +59,8 @@ func Serve(ctx context.Context, editor io.ReadWriteCloser, opts Options) error {
 	if opts.Environ == nil {
 		opts.Environ = os.Environ()
 	}
-	var fixed debugger.Debugger
-	if opts.Debugger != "" {
-		if fixed = debugger.Named(opts.Debugger); fixed == nil {
-			return errors.Join(fault.New(fault.UnknownDebugger, `podstep does not know the debugger "`+opts.Debugger+`"`, nil), editor.Close())
-		}
-	}
 	o := &owner{
-		opts: opts, log: opts.Log.Named("session"), session: newSession(fixed), editor: editor, out: newOutbox(),
+		opts: opts, log: opts.Log.Named("session"), session: newSession(opts.Debugger), editor: editor, out: newOutbox(),
 		inbox: make(chan func(context.Context)), timers: map[timer]*time.Timer{},
 	}
 	// What is under way ends in order after ctx ended, so it has a context of its own.

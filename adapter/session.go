@@ -26,7 +26,7 @@ const (
 // starts no goroutine; its owner calls it from one goroutine and does the actions that each call returns, in order.
 type session struct {
 	phase      phase
-	fixed      debugger.Debugger // by option, nil when the editor decides
+	named      string // the debugger's name by option
 	chosen     choice
 	editor     numbers // what is sent to the editor
 	debugger   numbers // what is sent to the debugger
@@ -54,8 +54,8 @@ type client struct {
 	SupportsProgressReporting bool   `json:"supportsProgressReporting"`
 }
 
-func newSession(fixed debugger.Debugger) *session {
-	return &session{phase: fresh, fixed: fixed}
+func newSession(named string) *session {
+	return &session{phase: fresh, named: named}
 }
 
 // do adds an action.

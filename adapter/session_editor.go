@@ -88,11 +88,11 @@ func (s *session) initializeRequested(m dap.Message) {
 	}
 	s.initialize = m
 	_ = m.Decode("arguments", &s.client) // fields of other types mean an editor without them
-	known := s.fixed
-	if known == nil {
-		known = debugger.Named(s.client.AdapterID)
+	name := s.named
+	if name == "" {
+		name = s.client.AdapterID
 	}
-	s.told = capabilities(known)
+	s.told = capabilities(debugger.Named(name))
 	s.succeed(m, s.told.Raw())
 }
 
@@ -132,17 +132,19 @@ func (s *session) choose(arguments json.RawMessage) (choice, *fault.Fault) {
 	if err != nil {
 		return choice{}, fault.New(fault.BadConfig, "the launch configuration is not valid", err)
 	}
-	c := choice{attributes: all.Without(debugger.Own), mirror: all.Value("mirror"), debugger: s.fixed}
+	c := choice{attributes: all.Without(debugger.Own), mirror: all.Value("mirror")}
 	if !all.Has("mirror") {
 		return choice{}, &fault.Fault{
 			ID: fault.BadConfig, What: `the launch configuration has no "mirror" block`,
 			Hint: `Add one, for example "mirror": {"target": "process/4242"}.`,
 		}
 	}
-	if all.Has("debugger") || c.debugger == nil {
-		if c.debugger, err = debugger.Choose(all); err != nil {
-			return choice{}, fault.As(err)
-		}
+	asked := all
+	if s.named != "" && !all.Has("debugger") {
+		asked = all.With("debugger", s.named)
+	}
+	if c.debugger, err = debugger.Choose(asked); err != nil {
+		return choice{}, fault.As(err)
 	}
 	if original := all.Text("__podstepType"); original != "" {
 		c.attributes = c.attributes.With("type", original)

@@ -74,7 +74,7 @@ type player struct {
 
 func play(t *testing.T, in []byte) []byte {
 	t.Helper()
-	p := &player{session: newSession(nil)}
+	p := &player{session: newSession("")}
 	for line := range strings.Lines(string(in)) {
 		line = strings.TrimSpace(line)
 		full := line
@@ -101,7 +101,7 @@ func (p *player) happen(verb, rest string) ([]action, error) {
 	s := p.session
 	switch verb {
 	case "fixed":
-		s.fixed = debugger.Named(rest)
+		s.named = rest
 		return nil, nil
 	case "editor", "debugger":
 		m, err := dap.Parse([]byte(rest))

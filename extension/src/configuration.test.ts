@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { childEndpoint, isMirrored, takeOver } from './configuration.ts';
+import { childEndpoint, isMirrored, takeOver, wantedDebugger } from './configuration.ts';
 
 const mirror = { target: 'process/42' };
 const go = { type: 'go', request: 'launch', name: 'shop', program: '/shop', mirror };
@@ -25,6 +25,17 @@ describe('takeOver', () => {
   it('keeps every attribute and the type', () => {
     const given = Object.freeze({ ...go, env: { A: '1' }, dlvFlags: ['--x'] });
     expect(takeOver(given)).toEqual({ ...given, type: 'podstep', __podstepType: 'go' });
+  });
+});
+
+describe('wantedDebugger', () => {
+  it.each([
+    ['the type it had', takeOver(go), 'go'],
+    ['what it names', { ...takeOver(go), debugger: 'dlv' }, 'dlv'],
+    ['nothing', own, undefined],
+    ['nothing of another shape', { ...own, debugger: 5 }, undefined],
+  ])('is %s', (_, configuration, want) => {
+    expect(wantedDebugger(configuration)).toBe(want);
   });
 });
 

@@ -32,6 +32,14 @@ export function takeOver(configuration: Configuration): Configuration {
   return { ...configuration, type: ownType, [originalType]: configuration.type };
 }
 
+/** The debugger behind the configuration, as far as it says: the adapter is asked what the debugger can do before it is sent the configuration. */
+export function wantedDebugger(configuration: Configuration): string | undefined {
+  for (const wanted of [configuration['debugger'], configuration[originalType]]) {
+    if (typeof wanted === 'string' && wanted !== '') return wanted;
+  }
+  return undefined;
+}
+
 /** Where a debugger serves a child session. */
 export interface Endpoint {
   readonly host: string;

@@ -2,7 +2,7 @@
 import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
-import { childEndpoint, isMirrored, ownType, takeOver } from './configuration.ts';
+import { childEndpoint, isMirrored, ownType, takeOver, wantedDebugger } from './configuration.ts';
 import { findProgram } from './program.ts';
 
 const lastTarget = 'podstep.lastTarget';
@@ -69,9 +69,17 @@ class Factory implements vscode.DebugAdapterDescriptorFactory {
     if (program === undefined) throw new Error(noProgram());
     mkdirSync(path.dirname(this.#log), { recursive: true });
     const folder = session.workspaceFolder?.uri.fsPath;
+    const wanted = wantedDebugger(session.configuration);
     return new vscode.DebugAdapterExecutable(
       program,
-      ['dap', '--log-file', this.#log, '--log-level', setting('logLevel')],
+      [
+        'dap',
+        ...(wanted === undefined ? [] : ['--debugger', wanted]),
+        '--log-file',
+        this.#log,
+        '--log-level',
+        setting('logLevel'),
+      ],
       folder === undefined ? {} : { cwd: folder },
     );
   }

@@ -23,8 +23,9 @@ const (
 
 // sessions are what the commands start. The fields are functions so that the commands can be tested without a target.
 type sessions struct {
-	// dap serves one editor until its session has ended. It closes the editor's connection.
-	dap func(ctx context.Context, editor io.ReadWriteCloser, log *zap.Logger) error
+	// dap serves one editor until its session has ended. It closes the editor's connection. debugger names the debugger, "" when the
+	// editor says so itself.
+	dap func(ctx context.Context, editor io.ReadWriteCloser, debugger string, log *zap.Logger) error
 	// run runs argv as the debuggee and returns its exit status, 128+N after signal N.
 	run func(ctx context.Context, m config.Mirror, argv []string, log *zap.Logger) (status int, err error)
 }

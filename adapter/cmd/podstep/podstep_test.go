@@ -189,12 +189,24 @@ func TestLogGoesWhereItIsAsked(t *testing.T) {
 func TestDAPServesStandardInputAndOutput(t *testing.T) {
 	c := newCall(0, nil)
 	c.in = strings.NewReader("ping")
-	c.sessions.dap = func(_ context.Context, editor io.ReadWriteCloser, _ *zap.Logger) error {
+	c.sessions.dap = func(_ context.Context, editor io.ReadWriteCloser, _ string, _ *zap.Logger) error {
 		_, err := io.Copy(editor, editor)
 		return errors.Join(err, editor.Close())
 	}
 	if status := c.execute(t.Context(), []string{"dap"}); status != 0 || c.stdout.String() != "ping" {
 		t.Errorf("exit status %d, output %q; want 0 and the input", status, c.stdout.String())
+	}
+}
+
+func TestDAPPassesTheDebuggerOn(t *testing.T) {
+	c := newCall(0, nil)
+	got := ""
+	c.sessions.dap = func(_ context.Context, editor io.ReadWriteCloser, debugger string, _ *zap.Logger) error {
+		got = debugger
+		return editor.Close()
+	}
+	if status := c.execute(t.Context(), []string{"dap", "--debugger", "dlv"}); status != 0 || got != "dlv" {
+		t.Errorf("exit status %d, debugger %q", status, got)
 	}
 }
 
@@ -206,7 +218,7 @@ func TestDAPCloseEndsAReadOfAPipe(t *testing.T) {
 	defer keepsOpen.Close()
 	c := newCall(0, nil)
 	c.in = in
-	c.sessions.dap = func(_ context.Context, editor io.ReadWriteCloser, _ *zap.Logger) error {
+	c.sessions.dap = func(_ context.Context, editor io.ReadWriteCloser, _ string, _ *zap.Logger) error {
 		ended := make(chan error)
 		go func() {
 			_, err := editor.Read(make([]byte, 1))
@@ -227,7 +239,7 @@ func TestDAPListensAndSaysWhere(t *testing.T) {
 	c := newCall(0, nil)
 	said, out := io.Pipe()
 	c.out = out
-	c.sessions.dap = func(_ context.Context, editor io.ReadWriteCloser, _ *zap.Logger) error {
+	c.sessions.dap = func(_ context.Context, editor io.ReadWriteCloser, _ string, _ *zap.Logger) error {
 		_, err := io.CopyN(editor, editor, 4)
 		return errors.Join(err, editor.Close())
 	}

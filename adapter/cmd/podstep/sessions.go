@@ -25,16 +25,16 @@ func newSessions() sessions {
 	if runtime.GOOS != "linux" {
 		notLinux := fault.New(fault.NotLinux, "podstep cannot borrow a target from this machine", nil)
 		return sessions{
-			dap: func(context.Context, io.ReadWriteCloser, *zap.Logger) error { return notLinux },
+			dap: func(context.Context, io.ReadWriteCloser, string, *zap.Logger) error { return notLinux },
 			run: func(context.Context, config.Mirror, []string, *zap.Logger) (int, error) { return 0, notLinux },
 		}
 	}
 	return sessions{dap: dap, run: run}
 }
 
-func dap(ctx context.Context, editor io.ReadWriteCloser, log *zap.Logger) error {
+func dap(ctx context.Context, editor io.ReadWriteCloser, debugger string, log *zap.Logger) error {
 	return adapter.Serve(ctx, editor, adapter.Options{
-		Log: log,
+		Log: log, Debugger: debugger,
 		Begin: func(ctx context.Context, w adapter.Wish) (adapter.Borrow, error) {
 			m, err := config.Parse(w.Mirror)
 			if err != nil {
