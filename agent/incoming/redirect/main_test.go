@@ -5,6 +5,7 @@ package redirect
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -26,6 +27,7 @@ func TestMain(m *testing.M) {
 
 // powerless says what a process without capabilities is told that wants to steal port 80.
 func powerless() {
+	runtime.LockOSThread() // capabilities are a thread's
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	if err := unix.Capset(&header, &none[0]); err != nil {
