@@ -238,3 +238,42 @@ func TestDialGivesTheKernelsVerdict(t *testing.T) {
 		t.Errorf("unknown kind: %v", err)
 	}
 }
+
+func TestSessionHasOneControlStreamAndEndsWithIt(t *testing.T) {
+	testpod.NewClient(t)
+	target := python(t, nil)
+	a := startAgent(t, target.Process.Pid, "alice")
+	if _, err := a.link.Open(t.Context(), wire.Header{Kind: wire.KindControl}, nil); !errors.Is(err, syscall.EBUSY) {
+		t.Errorf("second control stream: %v", err)
+	}
+	a.steal(t, 80)
+	if err := a.client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-a.waited
+	if a.err != nil {
+		t.Errorf("agent: %v", a.err)
+	}
+	if left := tables(t); left != "" {
+		t.Errorf("left: %s", left)
+	}
+}
+
+func TestServeRefusesWhatItCannotServe(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "--pid N is needed"},
+		{[]string{"--pid", "0"}, "--pid N is needed"},
+		{[]string{"--pid", "1", "more"}, "--pid N is needed"},
+		{[]string{"--pid", "999999999"}, "no such process"},
+		{[]string{"--pid", "1", "--log", "loud"}, "log level"},
+	} {
+		cmd := testpod.Helper(t, "agent", append([]string{"serve"}, test.args...)...)
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), test.want) {
+			t.Errorf("%v: %v: %s", test.args, err, out)
+		}
+	}
+}
