@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -43,8 +45,13 @@ type Options struct {
 	Log *zap.Logger
 	// Hello is what this end says of itself.
 	Hello wire.Hello
-	// Window is how many bytes of one stream may be under way unread. If zero, 4 MiB.
-	Window uint32
+	// Window is how many bytes of one stream may be under way unread, at least 256 KiB. If zero, 4 MiB, which carries
+	// 100 MB/s over a round trip of 40 ms.
+	Window int
+	// Budget is the memory in bytes that everything unread may take, of all streams together. Over it the stream with most
+	// unread bytes is reset. A buffer may be twice as large as what is in it, so half of this may be unread; and while a
+	// quarter is, windows are not wider than 256 KiB. At least 2 MiB. If zero, 32 MiB.
+	Budget int
 	// Heartbeat is the interval of heartbeats; three missed ones end the session. If zero, 5 s.
 	Heartbeat time.Duration
 	// GreetTimeout bounds the greeting. If zero, 10 s.
@@ -53,7 +60,11 @@ type Options struct {
 	Streams int
 }
 
-const headerTimeout = 10 * time.Second
+const (
+	headerTimeout = 10 * time.Second
+	// backlog is how many streams may be opened and not yet taken by Serve.
+	backlog = 1024
+)
 
 func (o Options) filled() Options {
 	if o.Log == nil {
@@ -62,6 +73,11 @@ func (o Options) filled() Options {
 	if o.Window == 0 {
 		o.Window = 4 << 20
 	}
+	if o.Budget == 0 {
+		o.Budget = 32 << 20
+	}
+	o.Budget = max(o.Budget, 8*floor)
+	o.Window = min(max(o.Window, floor), o.Budget/4)
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 5 * time.Second
 	}
@@ -74,13 +90,15 @@ func (o Options) filled() Options {
 	return o
 }
 
-// Session is one link. Its goroutines: yamux's reader and writer; the signal reader and the heartbeat, both ended by
-// Close; and one for each stream that Serve hands out, which Serve waits for.
+// Session is one link. Its goroutines: yamux's reader, which hears signals too, and writer; tend, which sends
+// signals and grants; watch, for heartbeats; all ended by Close; and one for each stream that Serve hands out, which Serve waits for.
 type Session struct {
 	// Peer is the other end's greeting.
 	Peer wire.Hello
 
 	opts    Options
+	link    *link
+	budget  *budget
 	ym      *yamux.Session
 	signals *signals
 	group   errgroup.Group
@@ -94,39 +112,51 @@ type Session struct {
 // The errors of [wire.ReadHello] are wrapped.
 func Start(ctx context.Context, conn io.ReadWriteCloser, side Side, opts Options) (*Session, error) {
 	opts = opts.filled()
+	ctx, cancel := context.WithTimeout(ctx, opts.GreetTimeout)
+	defer cancel()
 	peer, err := greet(ctx, conn, opts)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		_ = conn.Close()
+		return nil, err
 	}
-	config := yamux.DefaultConfig()
-	config.EnableKeepAlive = false
-	config.MaxStreamWindowSize = opts.Window
-	config.StreamCloseTimeout = 0
-	config.StreamOpenTimeout = 0
-	config.AcceptBacklog = 1024
-	config.LogOutput = nil
-	config.Logger = yamuxLog{opts.Log.Named("yamux").Sugar()}
+	s := &Session{Peer: peer, opts: opts, streams: map[uint32]*Stream{}, signals: &signals{wake: make(chan struct{}, 1)}}
+	s.budget = &budget{
+		window: opts.Window, wide: opts.Budget / 4, cap: opts.Budget / 2, streams: 2*opts.Streams + backlog,
+		evict: s.signals.evict, due: s.signals.notify, accounts: map[uint32]*account{},
+	}
+	s.link = newLink(conn, s.budget, s.hear)
 	open := yamux.Server
 	if side == AdapterSide {
 		open = yamux.Client
 	}
-	ym, err := open(conn, config)
-	if err != nil {
+	if s.ym, err = open(s.link, yamuxConfig(opts)); err != nil {
 		return nil, errors.Join(fmt.Errorf("start link: %w", err), conn.Close())
 	}
-	s := &Session{Peer: peer, opts: opts, ym: ym, streams: map[uint32]*Stream{}}
-	if s.signals, err = startSignals(ym, side); err != nil {
-		return nil, errors.Join(err, ym.Close())
+	if err := s.signals.open(ctx, s.ym, side); err != nil {
+		return nil, errors.Join(err, s.ym.Close())
 	}
-	s.group.Go(func() error { s.end(s.readSignals()); return nil })
-	s.group.Go(func() error { s.beat(); return nil })
+	s.group.Go(func() error { s.end(s.tend()); return nil })
+	s.group.Go(func() error { s.end(s.watch()); return nil })
 	return s, nil
+}
+
+func yamuxConfig(opts Options) *yamux.Config {
+	config := yamux.DefaultConfig()
+	config.EnableKeepAlive = false
+	// The budget grants the windows. Yamux grants when half of its own is read, so twice as much is always enough for it.
+	config.MaxStreamWindowSize = uint32(2 * opts.Window)
+	config.StreamCloseTimeout = 0
+	config.StreamOpenTimeout = 0
+	// A link that stalls is ended by the heartbeat, not by whoever happens to write.
+	config.ConnectionWriteTimeout = 24 * time.Hour
+	config.AcceptBacklog = backlog
+	config.LogOutput = nil
+	config.Logger = yamuxLog{opts.Log.Named("yamux").Sugar()}
+	return config
 }
 
 // greet writes and reads at once: over an unbuffered transport the two ends would otherwise wait for each other.
 func greet(ctx context.Context, conn io.ReadWriteCloser, opts Options) (wire.Hello, error) {
-	ctx, cancel := context.WithTimeout(ctx, opts.GreetTimeout)
-	defer cancel()
 	hangUp := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer hangUp()
 	var peer wire.Hello
@@ -149,35 +179,47 @@ func greet(ctx context.Context, conn io.ReadWriteCloser, opts Options) (wire.Hel
 // Open opens a stream: it sends h and the first bytes in one write and waits for the answer. A refusal is returned as
 // *wire.Refusal; then, and on any error, there is no stream. The caller closes the stream.
 func (s *Session) Open(ctx context.Context, h wire.Header, first []byte) (*Stream, error) {
+	st, err := s.open(ctx, h, first)
+	var refusal *wire.Refusal
+	switch {
+	case err == nil:
+		return st, nil
+	case errors.As(err, &refusal):
+		return nil, refusal
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case s.ym.IsClosed():
+		err = s.Wait()
+	}
+	return nil, fmt.Errorf("open %s stream: %w", h.Kind, err)
+}
+
+func (s *Session) open(ctx context.Context, h wire.Header, first []byte) (*Stream, error) {
 	ys, err := s.ym.OpenStream()
 	if err != nil {
-		return nil, fmt.Errorf("open %s stream: %w", h.Kind, s.explain(err))
+		return nil, err
 	}
 	st := s.track(ys)
 	st.Header = h
 	hangUp := context.AfterFunc(ctx, st.Reset)
 	defer hangUp()
-	if err := wire.WriteFrame(st, h, first); err != nil {
-		st.Reset()
-		return nil, fmt.Errorf("open %s stream: %w", h.Kind, s.explain(err))
+	// A refusal may be there before all is written.
+	writeErr := wire.WriteFrame(st, h, first)
+	err = wire.ReadFrame(st, &st.Answer)
+	switch {
+	case err != nil:
+		err = errors.Join(writeErr, err)
+	case st.Answer.Refusal != nil:
+		err = st.Answer.Refusal
+	case writeErr != nil:
+		err = writeErr
+	case !hangUp():
+		err = context.Cause(ctx)
+	default:
+		return st, nil
 	}
-	var answer wire.Answer
-	if err := wire.ReadFrame(st, &answer); err != nil {
-		st.Reset()
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return nil, fmt.Errorf("open %s stream: %w", h.Kind, s.explain(err))
-	}
-	if answer.Refusal != nil {
-		_ = st.Close()
-		return nil, answer.Refusal
-	}
-	if !hangUp() {
-		return nil, fmt.Errorf("open %s stream: %w", h.Kind, context.Cause(ctx))
-	}
-	st.Answer = answer
-	return st, nil
+	_ = st.Close()
+	return nil, err
 }
 
 // Serve calls handle in a goroutine for each stream that the other end opens, its header read and not yet answered,
@@ -201,7 +243,13 @@ func (s *Session) Serve(handle func(*Stream)) error {
 
 func (s *Session) serve(st *Stream, handle func(*Stream)) {
 	_ = st.SetReadDeadline(time.Now().Add(headerTimeout))
-	if err := wire.ReadFrame(st, &st.Header); err != nil {
+	err := wire.ReadFrame(st, &st.Header)
+	switch {
+	case st.isReset():
+		// Whoever opened it has given up already.
+		_ = st.Close()
+		return
+	case err != nil:
 		s.opts.Log.Warn("stream without a header", zap.Error(err))
 		st.Reset()
 		return
@@ -225,7 +273,7 @@ func (s *Session) Wait() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cause == nil {
-		return ErrPeerGone
+		s.cause = s.why(ErrPeerGone)
 	}
 	return s.cause
 }
@@ -234,18 +282,27 @@ func (s *Session) Wait() error {
 func (s *Session) end(cause error) {
 	s.mu.Lock()
 	if s.cause == nil {
-		s.cause = s.explain(cause)
+		s.cause = s.why(explain(cause))
 	}
 	s.mu.Unlock()
 	_ = s.ym.Close()
 	_ = s.signals.Close()
 }
 
+// why prefers what the connection failed with to the bare fact that it ended.
+func (s *Session) why(cause error) error {
+	if failure := s.link.failure(); failure != nil && errors.Is(cause, ErrPeerGone) {
+		return explain(failure)
+	}
+	return cause
+}
+
 // explain replaces yamux's words for an ended session.
-func (s *Session) explain(err error) error {
+func explain(err error) error {
 	switch {
 	case err == nil, errors.Is(err, yamux.ErrSessionShutdown), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed),
-		errors.Is(err, yamux.ErrRemoteGoAway), errors.Is(err, io.ErrClosedPipe):
+		errors.Is(err, yamux.ErrRemoteGoAway), errors.Is(err, io.ErrClosedPipe), errors.Is(err, os.ErrClosed),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return ErrPeerGone
 	}
 	return err

@@ -1,0 +1,244 @@
+package mux
+
+import (
+	"fmt"
+	"sync"
+
+	"podstep.dev/internal/wire"
+)
+
+// budget decides how much the other end may send and keeps what has arrived unread within one cap.
+//
+// A stream begins with the window that yamux gives, floor. Each time half of its window has been read it is filled up
+// again, and doubled up to the largest: a stream that is read fast gets a wide window soon, and one that is not read
+// never does. While much is unread in the session, no window is wider than floor. All this leaves one way over the cap:
+// very many streams that nobody reads. Then the one with most unread bytes is evicted.
+type budget struct {
+	window  int // the largest
+	wide    int // while no more is unread, windows may be wider than floor
+	cap     int // so much may be unread
+	streams int // so many may be open
+
+	// evict is told to reset a stream. It must not block.
+	evict func(id uint32, unread int)
+	// due is told that grants wait to be sent. It must not block.
+	due func()
+
+	mu       sync.Mutex
+	unread   int
+	accounts map[uint32]*account
+	grants   []uint32
+}
+
+// large is the least that must have been unread for the empty buffer to be freed at once, not at the next heartbeat.
+const large = 1 << 20
+
+// account is what the budget knows of a stream.
+type account struct {
+	// credit is what the other end may still send, unread what has arrived and was not read.
+	credit, unread, window int
+	// granted is the part of credit that the other end has not been told.
+	granted int
+	// peak is the most that was unread since it was last empty.
+	peak int
+	// finIn and finOut : a half has ended.
+	finIn, finOut bool
+	// dropped : nothing of it is kept any more.
+	dropped bool
+	// known : the session has the stream; until then a reset by the other end is noted here.
+	known, reset bool
+}
+
+// arrived accounts for a frame that was received. keep says whether its body is for yamux. The error is for a peer that
+// sends more than it was granted.
+func (b *budget) arrived(h *frame) (keep bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	id, flags := h.stream(), h.flags()
+	if h.kind() > frameWindow {
+		return true, nil
+	}
+	if flags&flagSYN != 0 {
+		if err := b.open(id); err != nil {
+			return false, err
+		}
+	}
+	a := b.accounts[id]
+	if a == nil {
+		return true, nil
+	}
+	keep = true
+	if h.isData() {
+		if keep, err = b.take(id, a, h.length()); err != nil {
+			return false, err
+		}
+	}
+	a.finIn = a.finIn || flags&flagFIN != 0
+	b.settle(id, a, flags)
+	return keep, nil
+}
+
+// take accounts for n bytes of data and reports whether they are kept.
+func (b *budget) take(id uint32, a *account, n int) (keep bool, err error) {
+	if n > a.credit {
+		return false, fmt.Errorf("stream %d: %d bytes where %d were granted: %w", id, n, a.credit, wire.ErrFrame)
+	}
+	a.credit -= n
+	if a.dropped {
+		return false, nil
+	}
+	a.unread += n
+	a.peak = max(a.peak, a.unread)
+	b.unread += n
+	for b.unread > b.cap {
+		b.evictMost()
+	}
+	return !a.dropped, nil
+}
+
+// evictMost drops the stream with most unread bytes; there is one, since something is unread.
+func (b *budget) evictMost() {
+	var most *account
+	var id uint32
+	for i, a := range b.accounts {
+		if most == nil || a.unread > most.unread {
+			most, id = a, i
+		}
+	}
+	unread := most.unread
+	b.drop(most)
+	b.evict(id, unread)
+}
+
+// leaving accounts for a frame that is sent.
+func (b *budget) leaving(h *frame) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	id, flags := h.stream(), h.flags()
+	if h.kind() > frameWindow {
+		return
+	}
+	if flags&flagSYN != 0 {
+		b.accounts[id] = &account{credit: floor, window: floor}
+	}
+	a := b.accounts[id]
+	if a == nil {
+		return
+	}
+	a.finOut = a.finOut || flags&flagFIN != 0
+	b.settle(id, a, flags)
+}
+
+func (b *budget) open(id uint32) error {
+	if len(b.accounts) >= b.streams {
+		return fmt.Errorf("%d streams open: %w", len(b.accounts), wire.ErrFrame)
+	}
+	if b.accounts[id] == nil {
+		b.accounts[id] = &account{credit: floor, window: floor}
+	}
+	return nil
+}
+
+// settle forgets a stream that is over.
+func (b *budget) settle(id uint32, a *account, flags uint16) {
+	if flags&flagRST != 0 {
+		b.drop(a)
+		delete(b.accounts, id)
+	}
+	if a.finIn && a.finOut && (a.unread == 0 || a.dropped) {
+		delete(b.accounts, id)
+	}
+}
+
+func (b *budget) drop(a *account) {
+	a.dropped = true
+	b.unread -= a.unread
+	a.unread = 0
+}
+
+// read accounts for n bytes that a reader took from a stream. shrink says that a large buffer of it is empty.
+func (b *budget) read(id uint32, n int) (shrink bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a := b.accounts[id]
+	if a == nil || a.dropped {
+		return false
+	}
+	a.unread -= n
+	b.unread -= n
+	if a.unread == 0 {
+		shrink, a.peak = a.peak > large, 0
+	}
+	if a.finIn {
+		b.settle(id, a, 0)
+		return shrink
+	}
+	b.fill(id, a)
+	return shrink
+}
+
+// fill grants what the stream's window has room for, when that is worth a frame.
+func (b *budget) fill(id uint32, a *account) {
+	if b.unread > b.wide {
+		a.window = floor
+	}
+	if a.window-a.credit-a.unread < a.window/2 {
+		return
+	}
+	if b.unread <= b.wide {
+		a.window = min(2*a.window, b.window)
+	}
+	n := a.window - a.credit - a.unread
+	if a.granted == 0 {
+		b.grants = append(b.grants, id)
+	}
+	a.credit += n
+	a.granted += n
+	b.due()
+}
+
+// appendGrants appends the frames of the grants that are due.
+func (b *budget) appendGrants(out []byte) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range b.grants {
+		if a := b.accounts[id]; a != nil && a.granted > 0 {
+			f := grantFrame(id, a.granted)
+			out = append(out, f[:]...)
+			a.granted = 0
+		}
+	}
+	b.grants = b.grants[:0]
+	return out
+}
+
+// forget drops what is unread of a stream that is reset at this end, and all that still comes.
+func (b *budget) forget(id uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a := b.accounts[id]; a != nil {
+		b.drop(a)
+		b.settle(id, a, 0)
+	}
+}
+
+// introduce says that the session has the stream, and reports whether the other end reset it or it was evicted before.
+func (b *budget) introduce(id uint32) (reset, evicted bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a := b.accounts[id]
+	if a == nil {
+		return false, false
+	}
+	a.known = true
+	return a.reset, a.dropped
+}
+
+// noteReset keeps a reset for a stream that the session does not have yet.
+func (b *budget) noteReset(id uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a := b.accounts[id]; a != nil && !a.known {
+		a.reset = true
+	}
+}
