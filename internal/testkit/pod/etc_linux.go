@@ -24,7 +24,8 @@ func (s *setup) etcFiles() map[string]string {
 }
 
 // mountEtc puts a new /etc in place of the machine's, for this mount namespace only: the given files, and links to the
-// rest of the machine's. dir is an empty directory to build it in. Binding single files instead would need them to exist.
+// rest of the machine's. dir is an empty directory to build it in, and is removed. Binding single files instead would need
+// them to exist.
 func mountEtc(dir string, files map[string]string) error {
 	const machine = ".machine"
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -58,5 +59,8 @@ func mountEtc(dir string, files map[string]string) error {
 	if err := unix.Mount(dir, "/etc", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("put /etc in place: %w", err)
 	}
-	return unix.Unmount(dir, unix.MNT_DETACH)
+	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("leave the tmpfs: %w", err)
+	}
+	return os.Remove(dir)
 }

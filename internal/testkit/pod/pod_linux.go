@@ -74,7 +74,6 @@ type Pod struct {
 	init    *exec.Cmd
 	conn    *net.UnixConn
 	service *Process
-	etc     string
 	over    chan struct{}
 	close   sync.Once
 	err     error
@@ -89,12 +88,8 @@ type Pod struct {
 func Start(opts Options) (*Pod, error) {
 	opts = opts.filled()
 	p := &Pod{over: make(chan struct{}), processes: map[int]*Process{}}
-	var err error
-	if p.etc, err = os.MkdirTemp("", "podstep-pod-"); err != nil {
-		return nil, fmt.Errorf("start pod: %w", err)
-	}
 	rootless := os.Geteuid() != 0 || opts.UserNamespace
-	err = p.startInit(opts, rootless)
+	err := p.startInit(opts, rootless)
 	if !rootless && errors.Is(err, unix.EPERM) { // root of a container, without CAP_SYS_ADMIN
 		rootless, err = true, p.startInit(opts, true)
 	}
@@ -102,7 +97,6 @@ func Start(opts Options) (*Pod, error) {
 		if rootless {
 			err = notAllowed(err)
 		}
-		_ = os.RemoveAll(p.etc)
 		return nil, fmt.Errorf("start pod: %w", err)
 	}
 	go p.listen()
@@ -139,13 +133,17 @@ func (p *Pod) Close() error {
 		if err != nil && !errors.As(err, &exit) {
 			p.err = err
 		}
-		p.err = errors.Join(p.err, os.RemoveAll(p.etc))
 	})
 	return p.err
 }
 
 // startInit starts the pod's first process and waits until the pod is ready.
 func (p *Pod) startInit(opts Options, rootless bool) error {
+	etc, err := os.MkdirTemp("", "podstep-pod-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(etc) // a pod that is ready has removed it
 	ours, theirs, err := packetPair()
 	if err != nil {
 		return err
@@ -167,7 +165,7 @@ func (p *Pod) startInit(opts Options, rootless bool) error {
 	}
 	err = send(ours, message{Setup: &setup{
 		Hostname: opts.Hostname, Addresses: opts.Addresses, Names: opts.Names,
-		Search: opts.Search, Resolver: opts.Resolver, Etc: p.etc,
+		Search: opts.Search, Resolver: opts.Resolver, Etc: etc,
 	}})
 	var answer message
 	if err == nil {
