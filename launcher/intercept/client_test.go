@@ -7,9 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -83,7 +80,7 @@ func TestProgramsReachThePod(t *testing.T) {
 		{"curl", []string{"sh", "-c", `for h in web gone far; do curl -sS http://$h.shop/x 2>&1; echo; done`}, []string{served, "curl: (7) Failed to connect to gone.shop port 80", "curl: (7) Failed to connect to far.shop port 80"}},
 		{"curl with fast open", []string{"sh", "-c", `for h in web gone far; do curl -sS --tcp-fastopen http://$h.shop/x 2>&1; echo; done`}, []string{served, "curl: (7) Failed to connect to gone.shop port 80", "curl: (7) Failed to connect to far.shop port 80"}},
 		{"node", []string{"node", "testdata/client.js"}, []string{served, "ECONNREFUSED", "EHOSTUNREACH", "fetched " + served, "lookup 10.96.7.8", "resolve4 10.96.7.8", "hostname web-0"}},
-		{"static go", []string{goProgram(t, "goclient"), "http://web.shop/x", "http://gone.shop/x", "http://far.shop/x"}, []string{served, "connection refused", "no route to host", "hostname web-0"}},
+		{"static go", []string{program(t, "goclient"), "http://web.shop/x", "http://gone.shop/x", "http://far.shop/x"}, []string{served, "connection refused", "no route to host", "hostname web-0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []string
@@ -99,21 +96,6 @@ func TestProgramsReachThePod(t *testing.T) {
 			}
 		})
 	}
-}
-
-// goProgram builds testdata/NAME without cgo and returns where it is.
-func goProgram(t testing.TB, name string) string {
-	t.Helper()
-	if dir := os.Getenv(envPrograms); dir != "" {
-		return filepath.Join(dir, name)
-	}
-	out := filepath.Join(t.TempDir(), name)
-	cmd := exec.Command("go", "build", "-o", out, "./testdata/"+name)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", name, err, b)
-	}
-	return out
 }
 
 func TestUnameTellsTheTargetsHostname(t *testing.T) {

@@ -136,7 +136,10 @@ for i in range(20):
 # take the ports of the abandoned sockets: nobody may come in there
 taken = []
 for p in gone:
-    s = socket.socket(); s.bind(("127.0.0.1", p)); s.listen(); s.settimeout(0.1); taken.append(s)
+    s = socket.socket()
+    try: s.bind(("127.0.0.1", p))
+    except OSError: continue # somebody else has it already
+    s.listen(); s.settimeout(0.1); taken.append(s)
 came = 0
 for s in taken:
     try: s.accept(); came += 1

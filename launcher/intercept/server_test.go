@@ -88,7 +88,7 @@ func TestServersSeeTheTruePeer(t *testing.T) {
 		{"http.server", func(*testing.T) []string { return []string{"/usr/bin/python3", "testdata/http_server.py"} }, "('203.0.113.9', 4321)", ""},
 		{"asyncio", func(*testing.T) []string { return []string{"/usr/bin/python3", "testdata/asyncio_server.py"} }, "('203.0.113.9', 4321)", ""},
 		{"node", func(*testing.T) []string { return []string{"node", "testdata/server.js"} }, "::ffff:203.0.113.9 4321 at ::ffff:10.244.1.7 8080", six + " 99 at fd00:244::7 8080"},
-		{"static go", func(t *testing.T) []string { return []string{goProgram(t, "goserver"), ":8080"} }, "203.0.113.9:4321 at 10.244.1.7:8080", "[" + six + "]:99 at [fd00:244::7]:8080"},
+		{"static go", func(t *testing.T) []string { return []string{program(t, "goserver"), ":8080"} }, "203.0.113.9:4321 at 10.244.1.7:8080", "[" + six + "]:99 at [fd00:244::7]:8080"},
 		{"nginx", nginx, "203.0.113.9 4321 at 10.244.1.7 8080", six + " 99 at fd00:244::7 8080"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestBusyPortIsReplaced(t *testing.T) {
 	}
 	defer func() { _ = busy.Close() }()
 	l := newLab(t)
-	l.start(t, intercept.All, goProgram(t, "goserver"), ":8080")
+	l.start(t, intercept.All, program(t, "goserver"), ":8080")
 	if port := l.listening(t); port != 8080 {
 		t.Errorf("told of port %d, want 8080", port)
 	}

@@ -6,6 +6,8 @@
 package seccomp
 
 import (
+	"fmt"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -86,12 +88,28 @@ func Send(listener int, r *Resp) error {
 
 // SendFD installs a duplicate of fd in the task and answers the notification with its number, both or neither.
 // It waits until the task is scheduled.
+//
+// Its thread takes no signal meanwhile, not even Go's own for preemption: the kernel marks the call as answered before
+// it waits, so an interrupted wait would leave the task with 0 as the result and without the descriptor
+// (seccomp_notify_addfd in kernel/seccomp.c).
 func SendFD(listener int, id uint64, fd int, closeOnExec bool) error {
 	a := addFD{ID: id, Flags: addFDSend, Srcfd: uint32(fd)}
 	if closeOnExec {
 		a.NewfdFlags = unix.O_CLOEXEC
 	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, before unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
+		return fmt.Errorf("block signals: %w", err)
+	}
 	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), ioctlAddFD, uintptr(unsafe.Pointer(&a)))
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil); err != nil {
+		return fmt.Errorf("unblock signals: %w", err)
+	}
 	if e != 0 {
 		return e
 	}
