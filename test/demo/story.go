@@ -92,7 +92,6 @@ func (s *story) cleanUp() {
 
 // failure adds to err what helps to understand it.
 func (s *story) failure(err error) error {
-	s.line("%s %v", s.paint(bold+";"+red, "✗"), err)
 	if s.editor != nil {
 		s.quote("console", s.editor.outputs())
 		s.quote("podstep", s.editor.words.String())
