@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package script runs whole programs as a person would: testdata/*.txtar are scripts whose first line says why they exist. See
 // "go doc github.com/rogpeppe/go-internal/testscript" for their language.
 package script
@@ -10,9 +12,12 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"podstep.dev/internal/testkit/pod"
 )
 
 func TestMain(m *testing.M) {
+	pod.Main()
 	os.Exit(run(m))
 }
 
@@ -44,6 +49,12 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Values[podKey{}] = &scriptPod{}
+			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "run"))
+			return os.Mkdir(filepath.Join(env.WorkDir, "run"), 0o700)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"pod": startPod, "inpod": inPod},
 		Condition: func(condition string) (bool, error) {
 			if condition == "root" {
 				return os.Geteuid() == 0, nil

@@ -78,7 +78,7 @@ func TestRunTakesFlagsOnTopOfTheFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want := tt.base
 			tt.want(&want)
-			argv := []string{"curl", "--target", "x", "--", "-f"}
+			argv := []string{"sh", "--target", "x", "--", "-f"}
 			args := append([]string{"run"}, strings.Fields(strings.ReplaceAll(tt.args, "FILE", file))...)
 			if name != "without dashes" {
 				args = append(args, "--")
@@ -100,7 +100,7 @@ func TestRunTakesFlagsOnTopOfTheFile(t *testing.T) {
 func TestRunPassesTheExitStatusThrough(t *testing.T) {
 	for _, status := range []int{0, 1, 3, 143} {
 		c := newCall(status, nil)
-		if got := c.execute(t.Context(), []string{"run", "--target", "process/1", "--", "x"}); got != status || c.stdout.Len()+c.stderr.Len() > 0 {
+		if got := c.execute(t.Context(), []string{"run", "--target", "process/1", "--", "sh"}); got != status || c.stdout.Len()+c.stderr.Len() > 0 {
 			t.Errorf("exit status %d with output %q%q, want %d and none", got, c.stdout.String(), c.stderr.String(), status)
 		}
 	}
@@ -109,7 +109,7 @@ func TestRunPassesTheExitStatusThrough(t *testing.T) {
 func TestFaultsArePrintedWithIDAndAdvice(t *testing.T) {
 	gone := fault.New(fault.TargetGone, "process 7 is gone", errors.New("no such process"))
 	c := newCall(0, gone)
-	if status := c.execute(t.Context(), []string{"run", "--target", "process/7", "x"}); status != statusFault {
+	if status := c.execute(t.Context(), []string{"run", "--target", "process/7", "sh"}); status != statusFault {
 		t.Errorf("exit status %d, want %d", status, statusFault)
 	}
 	want := "podstep: process 7 is gone: no such process [podstep-2004]\nStart it again, then start the session again.\n"
@@ -117,7 +117,7 @@ func TestFaultsArePrintedWithIDAndAdvice(t *testing.T) {
 		t.Errorf("standard error (-want +got):\n%s", diff)
 	}
 	c = newCall(0, gone)
-	c.execute(t.Context(), []string{"run", "-o", "json", "--target", "process/7", "x"})
+	c.execute(t.Context(), []string{"run", "-o", "json", "--target", "process/7", "sh"})
 	want = `{
   "id": 2004,
   "what": "process 7 is gone",
@@ -132,7 +132,7 @@ func TestFaultsArePrintedWithIDAndAdvice(t *testing.T) {
 
 func TestUnexpectedErrorsAreInternal(t *testing.T) {
 	c := newCall(0, io.ErrUnexpectedEOF)
-	if status := c.execute(t.Context(), []string{"run", "--target", "process/7", "x"}); status != statusFault {
+	if status := c.execute(t.Context(), []string{"run", "--target", "process/7", "sh"}); status != statusFault {
 		t.Errorf("exit status %d, want %d", status, statusFault)
 	}
 	if !strings.Contains(c.stderr.String(), "[podstep-9001]") {
@@ -164,7 +164,7 @@ func TestLogGoesWhereItIsAsked(t *testing.T) {
 				log.Warn("w")
 				return 0, nil
 			}
-			if status := c.execute(t.Context(), append(append([]string{"run", "--target", "process/7"}, tt.args...), "x")); status != 0 {
+			if status := c.execute(t.Context(), append(append([]string{"run", "--target", "process/7"}, tt.args...), "sh")); status != 0 {
 				t.Fatalf("exit status %d: %s", status, c.stderr.String())
 			}
 			lines := c.stderr.String()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os/exec"
 
 	"github.com/spf13/cobra"
 
@@ -47,6 +48,9 @@ its network, names and environment. Signals are passed on. The exit status is th
 func (p *podstep) run(ctx context.Context, f *runFlags, argv []string) error {
 	if len(argv) == 0 {
 		return fault.New(fault.BadUsage, "no command to run is given; it comes last, behind --", nil)
+	}
+	if _, err := exec.LookPath(argv[0]); err != nil {
+		return usage("cannot run the command: %w", err)
 	}
 	m, err := p.block(f)
 	if err != nil {
