@@ -23,7 +23,7 @@ func (s *stage) launchShop() *session {
 		"type": "go", "request": "launch", "mode": "exec", "program": filepath.Join(kit, "shop"), "cwd": kit,
 		"env": map[string]string{"ANSWERED_BY": "debuggee", "SHOP_PORT": "8080"}, "mirror": s.steal(),
 	}
-	if err := d.Launch(s.t.Context(), attributes, nil); err != nil {
+	if err := d.Launch(s.ctx, attributes, nil); err != nil {
 		s.t.Fatalf("%v\n%s", err, d.Outputs())
 	}
 	r := s.await("the debuggee answers", time.Now(), by("debuggee"))
@@ -52,8 +52,8 @@ func TestTargetServesAgain(t *testing.T) {
 		{"debugger killed", func(s *stage, d *session) { kill(s.t, s.descendant(d, "dlv"), syscall.SIGKILL) }},
 		{"keeper killed", func(s *stage, d *session) { kill(s.t, s.descendant(d, "podstep-launch"), syscall.SIGKILL) }},
 		{"editor gone", func(s *stage, d *session) { _ = d.stdin.Close() }},
-		{"disconnect", func(s *stage, d *session) { _, _ = d.Request(s.t.Context(), "disconnect", map[string]any{}) }},
-		{"terminate", func(s *stage, d *session) { _, _ = d.Request(s.t.Context(), "terminate", map[string]any{}) }},
+		{"disconnect", func(s *stage, d *session) { _, _ = d.Request(s.ctx, "disconnect", map[string]any{}) }},
+		{"terminate", func(s *stage, d *session) { _, _ = d.Request(s.ctx, "terminate", map[string]any{}) }},
 	}
 	for _, end := range ends {
 		t.Run(end.name, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestTargetServesAgain(t *testing.T) {
 				kill(t, d.cmd.Process.Pid, syscall.SIGTERM)
 			}
 			if end.name == "terminate" {
-				_, _ = d.Request(t.Context(), "disconnect", map[string]any{})
+				_, _ = d.Request(s.ctx, "disconnect", map[string]any{})
 			}
 			select {
 			case <-d.exited:

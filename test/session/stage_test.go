@@ -4,6 +4,7 @@ package session
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/netip"
@@ -27,6 +28,7 @@ import (
 // stage is a pod with a shop and a client that asks it all the time.
 type stage struct {
 	t       *testing.T
+	ctx     context.Context // bounds every wait of the test
 	pod     *pod.Pod
 	client  *client
 	runtime string // XDG_RUNTIME_DIR of the sessions
@@ -53,7 +55,9 @@ func newStage(t *testing.T) *stage {
 	if _, err := p.Exec(pod.Command{Args: []string{filepath.Join(kit, "stock")}}); err != nil {
 		t.Fatal(err)
 	}
-	s := &stage{t: t, pod: p, runtime: t.TempDir(), mark: fmt.Sprintf("PODSTEP_TEST_MARK=%d-%d", os.Getpid(), time.Now().UnixNano())}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*testkit.Patience)
+	t.Cleanup(cancel)
+	s := &stage{t: t, ctx: ctx, pod: p, runtime: t.TempDir(), mark: fmt.Sprintf("PODSTEP_TEST_MARK=%d-%d", os.Getpid(), time.Now().UnixNano())}
 	s.client = startClient(t, p)
 	s.await("the target answers", time.Time{}, by("target"))
 	return s
@@ -71,7 +75,7 @@ func (s *stage) await(what string, since time.Time, want func(request) bool) (r 
 
 // command is podstep with the session's environment.
 func (s *stage) command(args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(s.t.Context(), filepath.Join(kit, "podstep"), args...)
+	cmd := exec.CommandContext(s.ctx, filepath.Join(kit, "podstep"), args...)
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+s.runtime, s.mark)
 	return cmd
 }
@@ -147,7 +151,7 @@ func (s *stage) start(adapterID string) *session {
 			s.t.Logf("podstep's log:\n%s", d.log.String())
 		}
 	})
-	if _, err := d.Initialize(s.t.Context(), adapterID); err != nil {
+	if _, err := d.Initialize(s.ctx, adapterID); err != nil {
 		s.t.Fatal(err)
 	}
 	return d
