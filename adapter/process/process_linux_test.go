@@ -32,25 +32,39 @@ import (
 
 func TestMain(m *testing.M) {
 	pod.Main()
-	goleak.VerifyTestMain(m)
+	remove, err := buildAgent()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		remove()
+		os.Exit(status)
+	}))
 }
 
-// builtAgent names the real agent for the tests that run again as an ordinary user, who has no build cache.
+// builtAgent names the real agent, for the processes too that this program starts of itself: an ordinary user has no
+// build cache.
 const builtAgent = "PODSTEP_TEST_AGENT"
 
-// agent builds the real agent.
-func agent(t *testing.T) string {
-	t.Helper()
-	if path := os.Getenv(builtAgent); path != "" {
-		return path
+// buildAgent builds the real agent, unless that is done.
+func buildAgent() (remove func(), err error) {
+	if os.Getenv(builtAgent) != "" {
+		return func() {}, nil
 	}
-	path := filepath.Join(openDir(t), "podstep-agent")
+	dir, err := os.MkdirTemp("", "podstep-test-")
+	if err != nil {
+		return nil, err
+	}
+	remove = func() { _ = os.RemoveAll(dir) }
+	path := filepath.Join(dir, "podstep-agent")
 	build := exec.Command("go", "build", "-o", path, "podstep.dev/agent/cmd/podstep-agent")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the agent: %v\n%s", err, out)
+		remove()
+		return nil, fmt.Errorf("build the agent: %w\n%s", err, out)
 	}
-	return path
+	return remove, errors.Join(os.Chmod(dir, 0o755), os.Setenv(builtAgent, path))
 }
 
 // openDir is a temporary directory that other users may read.
@@ -98,7 +112,7 @@ func target(pid int) config.Target { return config.Target{Kind: config.KindProce
 func quiet(string) {}
 
 func TestAttachReachesTheTarget(t *testing.T) {
-	path := agent(t)
+	path := os.Getenv(builtAgent)
 	for _, userNamespace := range []bool{false, true} {
 		t.Run("userNamespace="+strconv.FormatBool(userNamespace), func(t *testing.T) {
 			p := startPod(t, userNamespace)
@@ -144,7 +158,7 @@ func TestCloseEndsTheAgent(t *testing.T) {
 		bound  time.Duration
 		errors bool
 	}{
-		"at the end of the link": {agent(t), 1500 * time.Millisecond, false},
+		"at the end of the link": {os.Getenv(builtAgent), 1500 * time.Millisecond, false},
 		"that does not listen":   {script(t, "trap '' TERM HUP; printf x; while :; do sleep 0.1; done"), 10 * time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -301,15 +315,15 @@ func TestTheAgentsWordsAreLoggedAtTheirLevel(t *testing.T) {
 func TestKilledAdapterLeavesNoAgent(t *testing.T) {
 	if pid, err := strconv.Atoi(os.Getenv("PODSTEP_TEST_TARGET")); err == nil {
 		log := zap.NewExample()
-		if _, err := (process.Provider{Agent: agent(t), Log: log}).Attach(t.Context(), target(pid), quiet); err != nil {
+		if _, err := (process.Provider{Agent: os.Getenv(builtAgent), Log: log}).Attach(t.Context(), target(pid), quiet); err != nil {
 			t.Fatal(err)
 		}
 		select {} // until it is killed
 	}
-	path := agent(t)
+	path := os.Getenv(builtAgent)
 	p := startPod(t, true)
 	adapter := exec.Command("/proc/self/exe", "-test.run=^TestKilledAdapterLeavesNoAgent$")
-	adapter.Env = append(os.Environ(), fmt.Sprintf("PODSTEP_TEST_TARGET=%d", p.PID()), builtAgent+"="+path)
+	adapter.Env = append(os.Environ(), fmt.Sprintf("PODSTEP_TEST_TARGET=%d", p.PID()))
 	adapter.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := adapter.Start(); err != nil {
 		t.Fatal(err)
@@ -346,7 +360,6 @@ func TestOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("this is an ordinary user already")
 	}
-	t.Setenv(builtAgent, agent(t))
 	// The user's own process, in a network namespace that root made.
 	foreign := exec.Command("sleep", "1000")
 	foreign.SysProcAttr = &syscall.SysProcAttr{

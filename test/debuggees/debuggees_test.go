@@ -2,6 +2,7 @@
 package debuggees_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -114,8 +115,8 @@ func TestShopsSayThatTheStockIsAway(t *testing.T) {
 // get returns what url answers, and the address it was asked from.
 func get(t *testing.T, url string) (answer map[string]any, from string) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(network, address string) (net.Conn, error) {
-		conn, err := net.Dial(network, address)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err == nil {
 			from = conn.LocalAddr().String()
 		}

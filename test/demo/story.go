@@ -246,7 +246,7 @@ func (s *story) atBreakpoint(ctx context.Context) (stop, error) {
 	}
 	s.family.note(s.editor.cmd.Process.Pid)
 	s.quote("console", s.editor.outputs())
-	s.step("%s at %s:%d", s.paint(yellow, "Stopped"), s.place.relative(at.file), at.line)
+	s.step("Stopped at %s:%d", s.place.relative(at.file), at.line)
 	for i, text := range s.place.around(at.line) {
 		mark, colour := "  ", dim
 		if i == 1 {
