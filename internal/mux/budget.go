@@ -133,9 +133,10 @@ func (b *budget) open(id uint32) error {
 	if len(b.accounts) >= b.streams {
 		return fmt.Errorf("%d streams open: %w", len(b.accounts), wire.ErrFrame)
 	}
-	if b.accounts[id] == nil {
-		b.accounts[id] = &account{credit: floor, window: floor}
+	if b.accounts[id] != nil {
+		return fmt.Errorf("stream %d opened twice: %w", id, wire.ErrFrame)
 	}
+	b.accounts[id] = &account{credit: floor, window: floor}
 	return nil
 }
 

@@ -9,6 +9,8 @@ const (
 	frameData   byte = 0 // length is of the body that follows
 	frameWindow byte = 1 // length is a grant: how much more the other end may send
 
+	frameGoAway byte = 3 // the last type
+
 	flagSYN uint16 = 1
 	flagFIN uint16 = 4
 	flagRST uint16 = 8

@@ -8,6 +8,8 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+
+	"podstep.dev/internal/wire"
 )
 
 // readAhead is how much is read from the connection at once.
@@ -70,6 +72,9 @@ func (l *link) next() error {
 		return err
 	}
 	l.frames.Add(1)
+	if l.head[0] != 0 || l.head.kind() > frameGoAway {
+		return fmt.Errorf("frame % x: %w", l.head, wire.ErrFrame)
+	}
 	keep, err := l.budget.arrived(&l.head)
 	if err != nil {
 		return err

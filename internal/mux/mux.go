@@ -133,7 +133,8 @@ func Start(ctx context.Context, conn io.ReadWriteCloser, side Side, opts Options
 		return nil, errors.Join(fmt.Errorf("start link: %w", err), conn.Close())
 	}
 	if err := s.signals.open(ctx, s.ym, side); err != nil {
-		return nil, errors.Join(err, s.ym.Close())
+		_ = s.ym.Close()
+		return nil, fmt.Errorf("start link: %w", s.why(explain(err)))
 	}
 	s.group.Go(func() error { s.end(s.tend()); return nil })
 	s.group.Go(func() error { s.end(s.watch()); return nil })
@@ -159,21 +160,23 @@ func yamuxConfig(opts Options) *yamux.Config {
 func greet(ctx context.Context, conn io.ReadWriteCloser, opts Options) (wire.Hello, error) {
 	hangUp := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer hangUp()
-	var peer wire.Hello
-	var group errgroup.Group
-	group.Go(func() error { return wire.WriteHello(conn, opts.Hello) })
-	group.Go(func() (err error) {
-		if peer, err = wire.ReadHello(conn); err != nil {
-			// The writer may be stuck in an unread pipe.
-			_ = conn.Close()
-		}
-		return err
-	})
-	err := group.Wait()
-	if ctx.Err() != nil {
-		err = errors.Join(fmt.Errorf("greet: %w", context.Cause(ctx)), err)
+	var writeErr error
+	var writer sync.WaitGroup
+	writer.Go(func() { writeErr = wire.WriteHello(conn, opts.Hello) })
+	peer, err := wire.ReadHello(conn)
+	if err != nil {
+		// The writer may be stuck in an unread pipe.
+		_ = conn.Close()
 	}
-	return peer, err
+	writer.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return peer, fmt.Errorf("greet: %w", context.Cause(ctx))
+	case err != nil:
+		// It has the other end's last words.
+		return peer, err
+	}
+	return peer, writeErr
 }
 
 // Open opens a stream: it sends h and the first bytes in one write and waits for the answer. A refusal is returned as

@@ -3,7 +3,6 @@ package mux
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -48,17 +47,14 @@ type eviction struct {
 	unread int
 }
 
-// openSignals opens or, for at most the timeout, awaits the stream.
+// open opens the stream or awaits it until ctx ends.
 func (g *signals) open(ctx context.Context, ym *yamux.Session, side Side) (err error) {
 	if side == AdapterSide {
 		g.Stream, err = ym.OpenStream()
 	} else {
 		g.Stream, err = ym.AcceptStreamWithContext(ctx)
 	}
-	if err != nil {
-		return fmt.Errorf("start link: %w", err)
-	}
-	return nil
+	return err
 }
 
 func (g *signals) notify() {
