@@ -124,7 +124,7 @@ func (t *transcript) table() bool {
 		width = max(width, utf8.RuneCountInString(c.text))
 		all = all && c.held
 	}
-	rule := "   " + strings.Repeat("─", width+2) + "┬" + strings.Repeat("─", 44)
+	rule := "   " + strings.Repeat("─", width+3) + "┬" + strings.Repeat("─", 44)
 	fmt.Fprintf(t.out, "\n%s\n", t.paint(dim, rule))
 	for _, c := range t.claims {
 		pad := strings.Repeat(" ", width-utf8.RuneCountInString(c.text))
