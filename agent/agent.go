@@ -32,6 +32,9 @@ var ErrTargetGone = errors.New("the target's process ended")
 const (
 	// maxStreams bounds the adapter's streams: each takes buffers, which are the pod's memory.
 	maxStreams = 1024
+	// linkBudget is what may wait unread in the link's streams, in bytes. With the first bytes that incoming keeps (4 MiB)
+	// and a mirror's ring and copies (12 MiB) it makes the 32 MiB that an agent may take of the pod's memory.
+	linkBudget = 16 << 20
 	// noticeTimeout is how long the last notices may take before the link is closed.
 	noticeTimeout = 500 * time.Millisecond
 )
@@ -57,7 +60,7 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser, opts Options) error {
 		opts.Drain = 800 * time.Millisecond
 	}
 	link, err := mux.Start(ctx, conn, mux.AgentSide, mux.Options{
-		Log: opts.Log, Streams: maxStreams,
+		Log: opts.Log, Streams: maxStreams, Budget: linkBudget,
 		Hello: wire.Hello{Program: program.Agent + " " + program.Version()},
 	})
 	if err != nil {
