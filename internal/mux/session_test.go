@@ -187,7 +187,7 @@ func TestStalledPeerEndsTheSessionThoughAWriteBlocks(t *testing.T) {
 	stalled := newStoppable(a)
 	adapter, agent := sessions(t, stalled, b, Options{Heartbeat: 50 * time.Millisecond}, Options{Heartbeat: 50 * time.Millisecond})
 	serve(t, agent, drain)
-	st := mustOpen(t, adapter, nil)
+	st, other := mustOpen(t, adapter, nil), mustOpen(t, adapter, nil)
 	stalled.set(true)
 	done := make(chan error, 1)
 	go func() {
@@ -195,8 +195,7 @@ func TestStalledPeerEndsTheSessionThoughAWriteBlocks(t *testing.T) {
 		done <- err
 	}()
 	// Reset does not wait for the link.
-	mute := &Stream{Stream: st.Stream, session: adapter}
-	mute.Reset()
+	other.Reset()
 	if err := agent.Wait(); !errors.Is(err, ErrSilent) {
 		t.Errorf("ended with %v, want %v", err, ErrSilent)
 	}

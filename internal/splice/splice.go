@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -64,7 +65,8 @@ func (b *buffer) free() {
 }
 
 // Join copies both ways until both halves are over, forwards each end of a half, and passes a reset on as a reset.
-// It closes both. The error is nil when both halves ended cleanly; ctx's end resets both.
+// It closes both. The error is nil when both halves ended cleanly; ctx's end resets both and its cause is the error.
+// Between two TCP connections the kernel moves the bytes (splice(2)) while both halves are open.
 func Join(ctx context.Context, a, b Conn, opts Options) (Stats, error) {
 	if opts.HalfClosedIdle == 0 {
 		opts.HalfClosedIdle = 10 * time.Minute
@@ -72,29 +74,74 @@ func Join(ctx context.Context, a, b Conn, opts Options) (Stats, error) {
 	j := &joint{a: a, b: b}
 	defer context.AfterFunc(ctx, j.reset)()
 	var stats Stats
-	var errB error
-	var other sync.WaitGroup
-	other.Go(func() { errB = j.copy(a, b, &stats.BToA) })
-	errA := j.copy(b, a, &stats.AToB)
+	halves := make(chan error, 2)
+	go func() { halves <- j.copy(a, b, &stats.BToA) }()
+	go func() { halves <- j.copy(b, a, &stats.AToB) }()
+	err := <-halves
 	stop := j.watchIdle(opts.HalfClosedIdle)
-	other.Wait()
+	err = errors.Join(err, <-halves)
 	stop()
-	err := errors.Join(errA, errB)
-	if err == nil {
+	switch {
+	case ctx.Err() != nil:
+		j.reset()
+		err = context.Cause(ctx)
+	case err == nil:
 		_ = a.Close()
 		_ = b.Close()
 	}
 	return stats, err
 }
 
+// joint is two connections. Its goroutines are the two copies, which Join waits for.
 type joint struct {
 	a, b  Conn
 	moved atomic.Int64
-	once  sync.Once
+	// half : one half is over, and what still moves is watched.
+	half atomic.Bool
+	once sync.Once
 }
 
 // copy carries src to dst until src ends. An error resets both sides, so that the other half ends too.
 func (j *joint) copy(dst, src Conn, n *int64) error {
+	err := j.byKernel(dst, src, n)
+	if errors.Is(err, errByHand) {
+		err = j.byHand(dst, src, n)
+	}
+	if err == nil {
+		if err = dst.CloseWrite(); gone(err) {
+			err = nil
+		}
+	}
+	if err != nil {
+		j.reset()
+	}
+	return err
+}
+
+// errByHand says that the kernel does not carry a half, or no further.
+var errByHand = errors.New("not by the kernel")
+
+// byKernel carries src to dst without taking the bytes into this process. How many moved is only known at the end, so it
+// stops when the idle watch begins.
+func (j *joint) byKernel(dst, src Conn, n *int64) error {
+	to, toTCP := dst.(*net.TCPConn)
+	from, fromTCP := src.(*net.TCPConn)
+	if !toTCP || !fromTCP {
+		return errByHand
+	}
+	w, err := to.ReadFrom(from)
+	*n += w
+	j.moved.Add(w)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !j.half.Load() {
+		return err
+	}
+	if err := from.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	return errByHand
+}
+
+func (j *joint) byHand(dst, src Conn, n *int64) error {
 	var b buffer
 	defer b.free()
 	r := 0
@@ -103,23 +150,17 @@ func (j *joint) copy(dst, src Conn, n *int64) error {
 		var err error
 		r, err = src.Read(buf)
 		if r > 0 {
-			w, werr := dst.Write(buf[:r])
+			w, err := dst.Write(buf[:r])
 			*n += int64(w)
 			j.moved.Add(int64(w))
-			if werr != nil {
-				j.reset()
-				return werr
+			if err != nil {
+				return err
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			if err := dst.CloseWrite(); err != nil && !gone(err) {
-				j.reset()
-				return err
-			}
 			return nil
 		}
 		if err != nil {
-			j.reset()
 			return err
 		}
 	}
@@ -127,6 +168,14 @@ func (j *joint) copy(dst, src Conn, n *int64) error {
 
 // watchIdle resets the joint when nothing moves for d; the returned function ends the watch.
 func (j *joint) watchIdle(d time.Duration) (stop func()) {
+	j.half.Store(true)
+	a, aTCP := j.a.(*net.TCPConn)
+	b, bTCP := j.b.(*net.TCPConn)
+	if aTCP && bTCP {
+		// Ends byKernel.
+		_ = a.SetReadDeadline(time.Unix(1, 0))
+		_ = b.SetReadDeadline(time.Unix(1, 0))
+	}
 	seen := j.moved.Load()
 	var timer *time.Timer
 	var mu sync.Mutex
