@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -46,6 +47,39 @@ func Delayed(t testing.TB, oneWay time.Duration) (a, b *net.UnixConn) {
 	relays.Go(func() { delay(relayA, relayB, oneWay); hangUp() })
 	t.Cleanup(func() { hangUp(); relays.Wait() })
 	return a, b
+}
+
+// Delay returns a connection that reaches far oneWay later, each way. It owns far; Close closes both and waits for the relay.
+func Delay(far io.ReadWriteCloser, oneWay time.Duration) (io.ReadWriteCloser, error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, errors.Join(err, far.Close())
+	}
+	d := &delayed{far: far}
+	d.ReadWriteCloser, d.relay = os.NewFile(uintptr(fds[0]), "near"), os.NewFile(uintptr(fds[1]), "relay")
+	d.relays.Go(func() { delay(far, d.relay, oneWay); d.hangUp() })
+	d.relays.Go(func() { delay(d.relay, far, oneWay); d.hangUp() })
+	return d, nil
+}
+
+// delayed is the near end of Delay. Its two relays end when either end is closed.
+type delayed struct {
+	io.ReadWriteCloser
+	relay  *os.File
+	far    io.ReadWriteCloser
+	relays sync.WaitGroup
+}
+
+func (d *delayed) hangUp() {
+	_ = syscall.Shutdown(int(d.relay.Fd()), syscall.SHUT_RDWR)
+	_ = d.far.Close()
+}
+
+func (d *delayed) Close() error {
+	d.hangUp()
+	err := d.ReadWriteCloser.Close()
+	d.relays.Wait()
+	return errors.Join(err, d.relay.Close())
 }
 
 // Limits of a delaying relay: a chunk's size and how many are under way.

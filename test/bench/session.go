@@ -1,0 +1,86 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"podstep.dev/adapter"
+	"podstep.dev/adapter/borrow"
+	"podstep.dev/adapter/config"
+	"podstep.dev/adapter/process"
+	"podstep.dev/internal/testkit"
+	"podstep.dev/internal/wire"
+)
+
+// late is a provider whose link carries every byte later.
+type late struct {
+	process.Provider
+	oneWay time.Duration
+}
+
+func (l late) Attach(ctx context.Context, target config.Target, say func(string)) (io.ReadWriteCloser, error) {
+	conn, err := l.Provider.Attach(ctx, target, say)
+	if err != nil || l.oneWay == 0 {
+		return conn, err
+	}
+	return testkit.Delay(conn, l.oneWay)
+}
+
+// with runs the program itself in the given role as the debuggee of a session with the pod, calls do while it runs, and
+// returns what the debuggee printed. Without do it waits for the debuggee's end. The link is oneWay late.
+func (b *bench) with(ctx context.Context, role string, oneWay time.Duration, do func() error) (string, error) {
+	m := config.Default()
+	m.Target = fmt.Sprintf("process/%d", b.pod.PID())
+	m.Incoming = config.Incoming{Mode: config.ModeSteal, Ports: map[uint16]uint16{stolenPort: localPort}}
+	m.Env.Override = map[string]string{roleVar: role}
+	out, theirs, err := os.Pipe()
+	if err != nil {
+		return "", err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return "", err
+	}
+	defer null.Close()
+	ready := make(chan struct{}, 1)
+	opts := borrow.Options{
+		Provider:  late{oneWay: oneWay},
+		Hello:     wire.Hello{Program: "bench", Holder: "bench"},
+		Listening: func(uint16) { ready <- struct{}{} },
+	}
+	ended := make(chan error, 1)
+	signals := make(chan os.Signal, 1)
+	go func() {
+		command := adapter.Command{Argv: []string{b.self}, Stdin: null, Stdout: theirs, Stderr: os.Stderr, Signals: signals}
+		status, err := adapter.Run(ctx, command, func(ctx context.Context) (adapter.Borrow, error) { return borrow.Start(ctx, m, opts) })
+		if err == nil && do == nil && status.Code != 0 {
+			err = fmt.Errorf("role %s: exit status %d", role, status.Code)
+		}
+		_ = theirs.Close()
+		ended <- err
+	}()
+	if do != nil {
+		select {
+		case <-ready:
+			err = do()
+		case err = <-ended:
+			return "", errors.Join(errors.New("the debuggee ended early"), err)
+		}
+		signals <- os.Interrupt
+	}
+	printed, readErr := io.ReadAll(out)
+	return string(printed), errors.Join(err, readErr, <-ended, out.Close())
+}
+
+// inPod runs the program itself in the given role in the pod and returns what it printed.
+func (b *bench) inPod(role string) (string, error) { return podRun(b.pod, b.self, role) }
+
+// listen serves on a port of every address.
+func listen(port int) (net.Listener, error) { return net.Listen("tcp4", fmt.Sprintf(":%d", port)) }
