@@ -44,6 +44,7 @@ type fakeBorrow struct {
 	mu     sync.Mutex
 	err    error
 	paused []bool
+	hang   chan struct{} // if not nil, Close waits for its end
 	closed int
 	traced []bool
 }
@@ -92,6 +93,9 @@ func (b *fakeBorrow) lose(err error) {
 }
 
 func (b *fakeBorrow) Close() error {
+	if b.hang != nil {
+		<-b.hang
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed++

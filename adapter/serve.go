@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -14,17 +15,25 @@ import (
 	"podstep.dev/adapter/debugger"
 )
 
-// flushWithin is how long the editor has for reading the last messages.
-const flushWithin = 500 * time.Millisecond
+const (
+	// flushWithin is how long the editor has for reading the last messages.
+	flushWithin = 500 * time.Millisecond
+	// endWithin is how long everything has for ending. It takes a fraction of a second; this is for what hangs.
+	endWithin = 5 * time.Second
+)
 
-// errEnded is the cause of a session's context when it ends in order.
-var errEnded = errors.New("the session ended")
+var (
+	// errEnded is the cause of a session's context when it ends in order.
+	errEnded = errors.New("the session ended")
+	// errStuck says that something did not end.
+	errStuck = errors.New("the session did not end in order")
+)
 
 // owner does what the session decides. It alone calls the session, from run and close.
 //
 // Goroutines: read (blocks on the editor), write (the editor's outbox), at most one job (borrow, prepare or start; ends with the context), watch
 // (waits for the borrow's end or the context), those of the running debugger, and one for what is being released. All of them report through
-// inbox, which is served until the last of them is over.
+// inbox, which is served until the last of them is over; forsake takes that over from close when something hangs.
 type owner struct {
 	opts    Options
 	log     *zap.Logger
@@ -103,14 +112,39 @@ func (o *owner) close(ctx context.Context) {
 	})
 	over := make(chan struct{})
 	go func() { o.all.Wait(); close(over) }()
+	late := time.NewTimer(endWithin)
+	defer late.Stop()
 	for {
 		select {
 		case f := <-o.inbox:
 			f(ctx)
 		case <-over:
 			return
+		case <-late.C:
+			// The process must end all the same: then the keeper ends the tree, and the link's end gives the target back.
+			o.log.Error("the session did not end", zap.Duration("within", endWithin), zap.ByteString("goroutines", stacks()))
+			o.err = errors.Join(o.err, errStuck)
+			go o.forsake(over)
+			return
 		}
 	}
+}
+
+// forsake keeps what did not end in time from blocking on its reports, until it does end.
+func (o *owner) forsake(over <-chan struct{}) {
+	for {
+		select {
+		case <-o.inbox:
+		case <-over:
+			return
+		}
+	}
+}
+
+// stacks is what all goroutines do.
+func stacks() []byte {
+	b := make([]byte, 256<<10)
+	return b[:runtime.Stack(b, true)]
 }
 
 // read takes the editor's messages.

@@ -229,6 +229,20 @@ func TestServeAnswersDisconnectForADebuggerThatDoesNot(t *testing.T) {
 	b.over(nil)
 }
 
+func TestServeReturnsWhenSomethingHangs(t *testing.T) {
+	b, ctx := withFake(t, &fake{play: func(f *fake) error {
+		if err := f.upToLaunch(); err != nil {
+			return err
+		}
+		_, err := f.next("never")
+		return err
+	}})
+	b.borrow.hang = make(chan struct{})
+	t.Cleanup(func() { close(b.borrow.hang) })
+	b.request(ctx, "disconnect", nil)
+	b.over(errStuck)
+}
+
 // pipeEditor returns the program's and the editor's end of a connection as an editor that starts the program makes it.
 func pipeEditor(t *testing.T) (stdio, *rawEditor) {
 	t.Helper()
