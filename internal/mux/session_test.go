@@ -44,36 +44,37 @@ func TestStartSkipsForeignTextBeforeTheGreeting(t *testing.T) {
 func TestStartFailsWhen(t *testing.T) {
 	var version *wire.VersionError
 	for name, c := range map[string]struct {
-		peer func(io.ReadWriter)
-		want func(error) bool
+		silent bool
+		peer   func(io.ReadWriter)
+		want   func(error) bool
 	}{
 		"the peer speaks another major version": {
-			func(c io.ReadWriter) { _ = wire.WriteHello(c, wire.Hello{Major: wire.Major + 1, Program: "podstep 9"}) },
+			false, func(c io.ReadWriter) { _ = wire.WriteHello(c, wire.Hello{Major: wire.Major + 1, Program: "podstep 9"}) },
 			func(err error) bool { return errors.As(err, &version) && version.Peer.Program == "podstep 9" },
 		},
 		"the peer says nothing": {
-			func(io.ReadWriter) {},
+			true, func(io.ReadWriter) {},
 			func(err error) bool { return errors.Is(err, context.DeadlineExceeded) },
 		},
 		"the peer says only other things": {
-			func(c io.ReadWriter) {
+			false, func(c io.ReadWriter) {
 				_, _ = io.WriteString(c, strings.Repeat("sh: not found\n", wire.MaxPreamble/10))
 			},
 			func(err error) bool { return errors.Is(err, wire.ErrFrame) },
 		},
 		"the peer ends after some words": {
-			func(c io.ReadWriter) {
+			false, func(c io.ReadWriter) {
 				_, _ = io.WriteString(c, "sh: podstep-agent: not found\n")
 				_ = c.(io.Closer).Close()
 			},
 			func(err error) bool { return strings.Contains(err.Error(), "podstep-agent: not found") },
 		},
 		"the greeting is garbage": {
-			func(c io.ReadWriter) { _, _ = io.WriteString(c, "\x00podstep\xff\r\n\x00\x05hello") },
+			false, func(c io.ReadWriter) { _, _ = io.WriteString(c, "\x00podstep\xff\r\n\x00\x05hello") },
 			func(err error) bool { return errors.Is(err, wire.ErrFrame) },
 		},
 		"the peer greets and opens no stream of signals": {
-			func(c io.ReadWriter) { _ = wire.WriteHello(c, wire.Hello{}) },
+			true, func(c io.ReadWriter) { _ = wire.WriteHello(c, wire.Hello{}) },
 			func(err error) bool { return errors.Is(err, context.DeadlineExceeded) },
 		},
 	} {
@@ -81,7 +82,11 @@ func TestStartFailsWhen(t *testing.T) {
 			a, b := testkit.Pair(t)
 			go func() { _, _ = io.Copy(io.Discard, b) }()
 			c.peer(b)
-			s, err := Start(t.Context(), a, AgentSide, Options{GreetTimeout: 200 * time.Millisecond})
+			timeout := testkit.Patience
+			if c.silent {
+				timeout = 100 * time.Millisecond
+			}
+			s, err := Start(t.Context(), a, AgentSide, Options{GreetTimeout: timeout})
 			if s != nil || !c.want(err) {
 				t.Errorf("started with %v", err)
 			}

@@ -71,6 +71,10 @@ func (st *Stream) Read(b []byte) (int, error) {
 		return 0, syscall.ECONNRESET
 	}
 	n, err := st.Stream.Read(b)
+	if errors.Is(err, yamux.ErrTimeout) && st.isReset() {
+		// The deadline of a reset may have overtaken what had arrived before it.
+		n, err = st.Stream.Read(b)
+	}
 	if n > 0 && st.session.budget.read(st.StreamID(), n) {
 		st.Shrink()
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -66,7 +65,6 @@ func (b *buffer) free() {
 
 // Join copies both ways until both halves are over, forwards each end of a half, and passes a reset on as a reset.
 // It closes both. The error is nil when both halves ended cleanly; ctx's end resets both and its cause is the error.
-// Between two TCP connections the kernel moves the bytes (splice(2)) while both halves are open.
 func Join(ctx context.Context, a, b Conn, opts Options) (Stats, error) {
 	if opts.HalfClosedIdle == 0 {
 		opts.HalfClosedIdle = 10 * time.Minute
@@ -96,17 +94,12 @@ func Join(ctx context.Context, a, b Conn, opts Options) (Stats, error) {
 type joint struct {
 	a, b  Conn
 	moved atomic.Int64
-	// half : one half is over, and what still moves is watched.
-	half atomic.Bool
-	once sync.Once
+	once  sync.Once
 }
 
 // copy carries src to dst until src ends. An error resets both sides, so that the other half ends too.
 func (j *joint) copy(dst, src Conn, n *int64) error {
-	err := j.byKernel(dst, src, n)
-	if errors.Is(err, errByHand) {
-		err = j.byHand(dst, src, n)
-	}
+	err := j.carry(dst, src, n)
 	if err == nil {
 		if err = dst.CloseWrite(); gone(err) {
 			err = nil
@@ -118,30 +111,9 @@ func (j *joint) copy(dst, src Conn, n *int64) error {
 	return err
 }
 
-// errByHand says that the kernel does not carry a half, or no further.
-var errByHand = errors.New("not by the kernel")
-
-// byKernel carries src to dst without taking the bytes into this process. How many moved is only known at the end, so it
-// stops when the idle watch begins.
-func (j *joint) byKernel(dst, src Conn, n *int64) error {
-	to, toTCP := dst.(*net.TCPConn)
-	from, fromTCP := src.(*net.TCPConn)
-	if !toTCP || !fromTCP {
-		return errByHand
-	}
-	w, err := to.ReadFrom(from)
-	*n += w
-	j.moved.Add(w)
-	if !errors.Is(err, os.ErrDeadlineExceeded) || !j.half.Load() {
-		return err
-	}
-	if err := from.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
-	return errByHand
-}
-
-func (j *joint) byHand(dst, src Conn, n *int64) error {
+// carry copies by hand also between two TCP connections: splice(2) takes as much of the processor (see BenchmarkJoin), and
+// says what moved only at the end, which the idle watch needs.
+func (j *joint) carry(dst, src Conn, n *int64) error {
 	var b buffer
 	defer b.free()
 	r := 0
@@ -168,14 +140,6 @@ func (j *joint) byHand(dst, src Conn, n *int64) error {
 
 // watchIdle resets the joint when nothing moves for d; the returned function ends the watch.
 func (j *joint) watchIdle(d time.Duration) (stop func()) {
-	j.half.Store(true)
-	a, aTCP := j.a.(*net.TCPConn)
-	b, bTCP := j.b.(*net.TCPConn)
-	if aTCP && bTCP {
-		// Ends byKernel.
-		_ = a.SetReadDeadline(time.Unix(1, 0))
-		_ = b.SetReadDeadline(time.Unix(1, 0))
-	}
 	seen := j.moved.Load()
 	var timer *time.Timer
 	var mu sync.Mutex
