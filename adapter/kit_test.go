@@ -115,12 +115,15 @@ func startTree(_ context.Context, p launcher.Process) (Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tree{cmd: &exec.Cmd{Path: path, Args: p.Argv, Env: p.Env, Dir: p.Dir, Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr}, over: make(chan struct{})}
-	for _, e := range p.Env {
+	t := &tree{cmd: &exec.Cmd{Path: path, Args: p.Argv, Dir: p.Dir, Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr}, over: make(chan struct{})}
+	env := slices.Clone(p.Env)
+	for i, e := range env {
 		if v, ok := strings.CutPrefix(e, mark+"="); ok {
-			t.mark = v
+			t.mark = v + "-" + rand.Text() // an old tree's Kill must not reach a new one
+			env[i] = mark + "=" + t.mark
 		}
 	}
+	t.cmd.Env = env
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := t.cmd.Start(); err != nil {
 		return nil, err
