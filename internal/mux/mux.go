@@ -182,47 +182,14 @@ func greet(ctx context.Context, conn io.ReadWriteCloser, opts Options) (wire.Hel
 // Open opens a stream: it sends h and the first bytes in one write and waits for the answer. A refusal is returned as
 // *wire.Refusal; then, and on any error, there is no stream. The caller closes the stream.
 func (s *Session) Open(ctx context.Context, h wire.Header, first []byte) (*Stream, error) {
-	st, err := s.open(ctx, h, first)
-	var refusal *wire.Refusal
-	switch {
-	case err == nil:
-		return st, nil
-	case errors.As(err, &refusal):
-		return nil, refusal
-	case ctx.Err() != nil:
-		err = context.Cause(ctx)
-	case s.ym.IsClosed():
-		err = s.Wait()
-	}
-	return nil, fmt.Errorf("open %s stream: %w", h.Kind, err)
-}
-
-func (s *Session) open(ctx context.Context, h wire.Header, first []byte) (*Stream, error) {
-	ys, err := s.ym.OpenStream()
+	st, err := s.Begin(ctx, h, first)
 	if err != nil {
 		return nil, err
 	}
-	st := s.track(ys)
-	st.Header = h
-	hangUp := context.AfterFunc(ctx, st.Reset)
-	defer hangUp()
-	// A refusal may be there before all is written.
-	writeErr := wire.WriteFrame(st, h, first)
-	err = wire.ReadFrame(st, &st.Answer)
-	switch {
-	case err != nil:
-		err = errors.Join(writeErr, err)
-	case st.Answer.Refusal != nil:
-		err = st.Answer.Refusal
-	case writeErr != nil:
-		err = writeErr
-	case !hangUp():
-		err = context.Cause(ctx)
-	default:
-		return st, nil
+	if err := st.Await(ctx); err != nil {
+		return nil, err
 	}
-	_ = st.Close()
-	return nil, err
+	return st, nil
 }
 
 // Serve calls handle in a goroutine for each stream that the other end opens, its header read and not yet answered,

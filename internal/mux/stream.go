@@ -25,6 +25,8 @@ type Stream struct {
 	Answer wire.Answer
 
 	session *Session
+	// unsent is why the header and first bytes of Begin did not leave.
+	unsent error
 
 	mu       sync.Mutex
 	ended    bool // the other end's half is over
