@@ -104,7 +104,7 @@ func run(ctx context.Context, quick bool) error {
 	fmt.Printf("%s/%s, %d CPUs, Linux %s, %s\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), release(), runtime.Version())
 	fmt.Println("| what | native | through podstep | difference | aim |")
 	fmt.Println("|---|---|---|---|---|")
-	for _, measure := range []func(context.Context) error{b.requests, b.bulk, b.connects, b.continued, b.starts} {
+	for _, measure := range []func(context.Context) error{b.link, b.requests, b.bulk, b.connects, b.continued, b.starts} {
 		if err := measure(ctx); err != nil {
 			return err
 		}
