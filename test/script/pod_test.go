@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"regexp"
 	"strconv"
 	"syscall"
@@ -35,16 +36,21 @@ type scriptPod struct{ *pod.Pod }
 //
 //	pod COMMAND ARG...
 //
-// which starts a pod with that service and sets TARGET. Its names "shop" and "stock" are the pod's own address.
+// which starts a pod with that service and sets TARGET. Its names "shop" and "stock" are the pod's own address; what the service
+// prints is in $WORK/pod.log.
 func startPod(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: pod COMMAND ARG...")
 	}
+	log, err := os.Create(ts.MkAbs("pod.log"))
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(log.Close()) })
 	p, err := pod.Start(pod.Options{
 		Command:   args,
-		Env:       []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "SHOP_COLOUR=orange", "LD_PRELOAD="},
+		Env:       []string{"PATH=" + ts.Getenv("PATH"), "SHOP_COLOUR=orange", "LD_PRELOAD="},
 		Hostname:  "shop-0",
 		Addresses: []netip.Addr{netip.MustParseAddr(podAddress), netip.MustParseAddr(clientAddress), netip.MustParseAddr(otherAddress)},
+		Output:    log,
 		Names:     map[string]netip.Addr{"shop": netip.MustParseAddr(podAddress), "stock": netip.MustParseAddr(podAddress)},
 	})
 	if errors.Is(err, pod.ErrNotAllowed) {
@@ -80,6 +86,7 @@ func inPod(ts *testscript.TestScript, neg bool, args []string) {
 			if time.Now().Before(deadline) {
 				continue
 			}
+			ts.Logf("the pod's service said:\n%s", ts.ReadFile("pod.log"))
 			ts.Fatalf("%v did not say %q within %v; status %d, last said:\n%s%s", args, until, testkit.Patience, status, stdout, stderr)
 		}
 		_, _ = fmt.Fprint(ts.Stdout(), stdout)
