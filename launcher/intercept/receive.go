@@ -15,15 +15,14 @@ const maxControl = 4096
 
 // request is a receive call: where its datagram goes.
 type request struct {
-	s      *Supervisor
-	c      *call
-	a      *asker
-	fd     int
-	domain int
-	flags  int
-	size   int // room for data
-	room   int // room for control data
-	until  time.Time
+	s     *Supervisor
+	c     *call
+	a     *asker
+	fd    int
+	flags int
+	size  int // room for data
+	room  int // room for control data
+	until time.Time
 	// store writes the datagram to the debuggee and returns the call's result.
 	store func(d datagram, source []byte) (int, error)
 }
