@@ -220,7 +220,9 @@ func (s *Session) serve(st *Stream, handle func(*Stream)) {
 		_ = st.Close()
 		return
 	case err != nil:
-		s.opts.Log.Warn("stream without a header", zap.Error(err))
+		if !s.ym.IsClosed() {
+			s.opts.Log.Warn("stream without a header", zap.Error(err))
+		}
 		st.Reset()
 		return
 	}

@@ -2,12 +2,19 @@ package capture
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"runtime"
+	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"podstep.dev/internal/splice"
 	"podstep.dev/internal/testkit"
 )
 
@@ -87,4 +94,79 @@ func TestCopyIsExact(t *testing.T) {
 
 func TestOrdinaryUserMayCapture(t *testing.T) {
 	testkit.AsOrdinaryUser(t, "TestCopyIsExact|TestRequest|TestMany|TestOtherPorts|TestKernelDrops")
+}
+
+func TestStartNeedsItsCapability(t *testing.T) {
+	failed := make(chan error)
+	go func() {
+		// The thread ends with the goroutine, since it is not unlocked.
+		runtime.LockOSThread()
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&header, &none[0]); err != nil {
+			failed <- err
+			return
+		}
+		_, err := Start(t.Context(), []uint16{80}, nil, Options{})
+		failed <- err
+	}()
+	if err := <-failed; !errors.Is(err, syscall.EPERM) {
+		t.Errorf("started without CAP_NET_RAW: %v, want EPERM", err)
+	}
+}
+
+func TestStartChecksPorts(t *testing.T) {
+	for _, n := range []int{0, maxPorts + 1} {
+		if c, err := Start(t.Context(), make([]uint16, n), nil, Options{}); err == nil {
+			t.Errorf("started with %d ports", n)
+			_ = c.Close()
+		}
+	}
+	many := make([]uint16, maxPorts)
+	for i := range many {
+		many[i] = uint16(20000 + i)
+	}
+	server := discard(t, "tcp", "127.0.0.1:0")
+	many[maxPorts/2] = server.Port()
+	var got sinks
+	start(t, got.deliver, Options{}, many...)
+	c := dial(t, server)
+	if _, err := c.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	if k := got.ended(t, 1)[0]; string(k.bytes()) != "hello" {
+		t.Errorf("copied %q", k.bytes())
+	}
+}
+
+func TestCloseResetsCopiesAndOpeners(t *testing.T) {
+	server := discard(t, "tcp", "127.0.0.1:0")
+	var got sinks
+	opening := make(chan struct{}, 1)
+	deliver := func(ctx context.Context, from, to netip.AddrPort) (splice.Conn, error) {
+		if len(got.snapshot()) > 0 {
+			opening <- struct{}{}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return got.deliver(ctx, from, to)
+	}
+	c, err := Start(t.Context(), []uint16{server.Port()}, deliver, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := dial(t, server).Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		testkit.Eventually(t, "copy begun", func() bool { return len(got.snapshot()) == 1 })
+	}
+	<-opening
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, reset := got.snapshot()[0].state(); !reset {
+		t.Error("the copy was not reset")
+	}
 }
