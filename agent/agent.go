@@ -22,7 +22,6 @@ import (
 	"podstep.dev/internal/control"
 	"podstep.dev/internal/mux"
 	"podstep.dev/internal/program"
-	"podstep.dev/internal/splice"
 	"podstep.dev/internal/wire"
 )
 
@@ -88,7 +87,7 @@ type session struct {
 
 func newSession(ctx context.Context, link *mux.Session, opts Options) *session {
 	s := &session{log: opts.Log, opts: opts, link: link, notices: startNotices(opts.Log)}
-	s.incoming = incoming.New(ctx, s.open, incoming.Options{
+	s.incoming = incoming.New(ctx, s.begin, incoming.Options{
 		Log:    opts.Log.Named("incoming"),
 		Holder: wire.Holder{Name: link.Peer.Holder, Session: link.Peer.Session},
 		Ended:  func(p wire.EndedParams) { s.notify(func(c *control.Server) error { return c.Ended(ctx, p) }) },
@@ -131,9 +130,9 @@ func (s *session) run(ctx context.Context) error {
 	return errors.Join(err, left, closed)
 }
 
-// open opens a stream towards the adapter for incoming.
-func (s *session) open(ctx context.Context, h wire.Header, first []byte) (splice.Conn, error) {
-	st, err := s.link.Open(ctx, h, first)
+// begin begins a stream towards the adapter for incoming.
+func (s *session) begin(ctx context.Context, h wire.Header, first []byte) (incoming.Stream, error) {
+	st, err := s.link.Begin(ctx, h, first)
 	if err != nil {
 		return nil, err
 	}

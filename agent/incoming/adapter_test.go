@@ -14,7 +14,6 @@ import (
 
 	"podstep.dev/agent/internal/testpod"
 	"podstep.dev/internal/mux"
-	"podstep.dev/internal/splice"
 	"podstep.dev/internal/wire"
 )
 
@@ -23,6 +22,9 @@ type farEnd struct {
 	*mux.Session
 	// Subscriptions are those of the agent's end.
 	*Subscriptions
+
+	// begun has an element for each stream that was begun, as long as there is room.
+	begun chan struct{}
 
 	mu      sync.Mutex
 	handle  func(*mux.Stream)
@@ -34,7 +36,12 @@ type farEnd struct {
 func startFarEnd(t *testing.T, opts Options) *farEnd {
 	t.Helper()
 	near, far := net.Pipe()
-	f := &farEnd{}
+	return startFarEndOver(t, near, far, opts)
+}
+
+func startFarEndOver(t *testing.T, near, far io.ReadWriteCloser, opts Options) *farEnd {
+	t.Helper()
+	f := &farEnd{begun: make(chan struct{}, 1)}
 	var adapter *mux.Session
 	started := make(chan error)
 	go func() {
@@ -55,10 +62,14 @@ func startFarEnd(t *testing.T, opts Options) *farEnd {
 		f.ended = append(f.ended, e)
 	}
 	f.Session = adapter
-	f.Subscriptions = New(t.Context(), func(ctx context.Context, h wire.Header, first []byte) (splice.Conn, error) {
-		st, err := agent.Open(ctx, h, first)
+	f.Subscriptions = New(t.Context(), func(ctx context.Context, h wire.Header, first []byte) (Stream, error) {
+		st, err := agent.Begin(ctx, h, first)
 		if err != nil {
 			return nil, err
+		}
+		select {
+		case f.begun <- struct{}{}:
+		default:
 		}
 		return st, nil
 	}, opts)

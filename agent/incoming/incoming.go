@@ -24,8 +24,15 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-// Open opens a stream towards the adapter. A refusal is a *wire.Refusal; on any error nothing was delivered.
-type Open func(ctx context.Context, h wire.Header, first []byte) (splice.Conn, error)
+// Begin begins a stream towards the adapter, which has the header and the first bytes at once.
+type Begin func(ctx context.Context, h wire.Header, first []byte) (Stream, error)
+
+// Stream is written to at once and read after Await, whose error closes it: a refusal is a *wire.Refusal, and on any
+// error nothing was delivered.
+type Stream interface {
+	splice.Conn
+	Await(ctx context.Context) error
+}
 
 // Options of New. The zero value works.
 type Options struct {
@@ -63,11 +70,11 @@ func (o Options) filled() Options {
 	return o
 }
 
-// Subscriptions of one session. Its goroutines are those of package redirect and capture, one for each connection and
+// Subscriptions of one session. Its goroutines are those of package redirect and capture, two for each connection and
 // one for each listener that still drains; Close waits for all.
 type Subscriptions struct {
-	opts Options
-	open Open
+	opts  Options
+	begin Begin
 	// taken ends connections that the adapter took, passed those that were passed through.
 	taken, passed       context.Context
 	cutTaken, cutPassed context.CancelCauseFunc
@@ -98,8 +105,8 @@ type subscription interface {
 var ErrEnded = errors.New("session ended")
 
 // New makes a session's subscriptions; none yet.
-func New(ctx context.Context, open Open, opts Options) *Subscriptions {
-	s := &Subscriptions{opts: opts.filled(), open: open, subscriptions: map[uint64]subscription{}, firsts: newBudget(maxFirsts)}
+func New(ctx context.Context, begin Begin, opts Options) *Subscriptions {
+	s := &Subscriptions{opts: opts.filled(), begin: begin, subscriptions: map[uint64]subscription{}, firsts: newBudget(maxFirsts)}
 	s.slots = make(chan struct{}, 2*s.opts.Connections)
 	// The ends of connections are of our own choosing: those that were passed through outlive the link.
 	ctx = context.WithoutCancel(ctx)
@@ -119,7 +126,7 @@ func (s *Subscriptions) Subscribe(_ context.Context, p wire.SubscribeParams) (wi
 		return wire.Subscription{}, &wire.Refusal{Errno: syscall.ESHUTDOWN, Text: "subscribe: the session is ending"}
 	}
 	id := s.last + 1
-	sub, err := s.begin(id, p)
+	sub, err := s.start(id, p)
 	if err != nil {
 		return wire.Subscription{}, err
 	}
@@ -129,7 +136,7 @@ func (s *Subscriptions) Subscribe(_ context.Context, p wire.SubscribeParams) (wi
 	return wire.Subscription{ID: id}, nil
 }
 
-func (s *Subscriptions) begin(id uint64, p wire.SubscribeParams) (subscription, error) {
+func (s *Subscriptions) start(id uint64, p wire.SubscribeParams) (subscription, error) {
 	switch p.Mode {
 	case wire.ModeSteal:
 		return s.startSteal(id, p.Port)

@@ -81,7 +81,14 @@ func (s *Subscriptions) copy(ctx context.Context, from, to netip.AddrPort) (spli
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.opts.OpenTimeout)
 	defer cancel()
-	return s.open(ctx, wire.Header{Kind: wire.KindCopy, Port: to.Port(), From: from, To: to, Subscription: id}, nil)
+	stream, err := s.begin(ctx, wire.Header{Kind: wire.KindCopy, Port: to.Port(), From: from, To: to, Subscription: id}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := stream.Await(ctx); err != nil {
+		return nil, err
+	}
+	return stream, nil
 }
 
 // lost tells losses once, under the oldest mirror: the kernel does not say whose packets it dropped.

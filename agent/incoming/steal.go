@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"sync"
 	"syscall"
 	"time"
 
@@ -109,44 +108,59 @@ func (st *steal) accepted(conn *net.TCPConn, from, to netip.AddrPort) {
 func (st *steal) serve(conn *net.TCPConn, from, to netip.AddrPort) {
 	s := st.session
 	log := s.opts.Log.With(zap.Uint16("port", st.port), zap.Stringer("from", from), zap.Stringer("to", to))
-	first, spent := s.readFirst(conn)
-	stream, err := st.offer(from, to, first)
+	client := newEarly(conn, s.firsts)
+	defer client.drop()
+	stream, err := st.offer(client, from, to)
 	if err != nil {
 		log.Debug("passthrough", zap.Error(err))
-		st.pass(log, conn, from, to, first, spent)
+		st.pass(log, client, from, to)
 		return
 	}
-	s.firsts.give(spent)
-	log.Debug("stolen", zap.Int("first", len(first)))
-	stats, err := splice.Join(s.taken, conn, stream, splice.Options{})
+	log.Debug("stolen")
+	stats, err := splice.Join(s.taken, client.rest(), stream, splice.Options{})
 	log.Debug("stolen connection ended", zap.Int64("received", stats.AToB), zap.Int64("sent", stats.BToA), zap.Error(err))
 }
 
-// offer asks the adapter to take the connection. Until it has answered, nothing is delivered.
-func (st *steal) offer(from, to netip.AddrPort, first []byte) (splice.Conn, error) {
+// offer asks the adapter to take the connection, and forwards what the client sends meanwhile; nothing of it is delivered
+// before the adapter has answered.
+func (st *steal) offer(client *early, from, to netip.AddrPort) (splice.Conn, error) {
+	s := st.session
 	if err := st.over.Err(); err != nil {
 		return nil, context.Cause(st.over)
 	}
 	// Not ended by Unsubscribe: the adapter may have taken it already.
-	ctx, cancel := context.WithTimeout(st.session.taken, st.session.opts.OpenTimeout)
+	ctx, cancel := context.WithTimeout(s.taken, s.opts.OpenTimeout)
 	defer cancel()
 	h := wire.Header{Kind: wire.KindIncoming, Port: st.port, From: from, To: to, Subscription: st.id}
-	return st.session.open(ctx, h, first)
+	stream, err := s.begin(ctx, h, client.first())
+	if err != nil {
+		return nil, err
+	}
+	forwarded := make(chan struct{})
+	s.connections.Go(func() {
+		defer close(forwarded)
+		client.forward(stream)
+	})
+	err = stream.Await(ctx)
+	client.stop()
+	if err != nil {
+		return nil, err
+	}
+	<-forwarded
+	client.drop()
+	return stream, nil
 }
 
 // pass joins the connection with the target's own listener.
-func (st *steal) pass(log *zap.Logger, conn *net.TCPConn, from, to netip.AddrPort, first []byte, spent int) {
+func (st *steal) pass(log *zap.Logger, client *early, from, to netip.AddrPort) {
 	s := st.session
 	target, err := s.clients.Dial(s.passed, from.Addr(), to)
 	if err != nil {
 		log.Debug("passthrough failed", zap.Error(err))
-		s.firsts.give(spent)
-		splice.Reset(conn)
+		splice.Reset(client.conn)
 		return
 	}
-	client := &begun{TCPConn: conn, first: first, written: sync.OnceFunc(func() { s.firsts.give(spent) })}
-	defer client.written()
-	stats, err := splice.Join(s.passed, client, target, splice.Options{})
+	stats, err := splice.Join(s.passed, client.deliver(target), target, splice.Options{})
 	log.Debug("passed connection ended", zap.Int64("received", stats.AToB), zap.Int64("sent", stats.BToA), zap.Error(err))
 }
 
