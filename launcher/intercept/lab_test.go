@@ -52,7 +52,7 @@ type route struct {
 	delay  time.Duration
 }
 
-func newPod(t *testing.T) *pod {
+func newPod(t testing.TB) *pod {
 	p := &pod{routes: map[string]route{}, names: map[string][]string{}, dialed: map[string]int{}, asked: map[string]int{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -146,9 +146,9 @@ type lab struct {
 	told chan uint16 // ports that Listening was told of
 }
 
-func newLab(t *testing.T) *lab { return newLabWith(t, func(*intercept.Options) {}) }
+func newLab(t testing.TB) *lab { return newLabWith(t, func(*intercept.Options) {}) }
 
-func newLabWith(t *testing.T, change func(*intercept.Options)) *lab {
+func newLabWith(t testing.TB, change func(*intercept.Options)) *lab {
 	t.Helper()
 	loopbackUp(t)
 	l := &lab{t: t, pod: newPod(t), told: make(chan uint16, 64)}
@@ -233,6 +233,12 @@ func (o *output) String() string {
 // start runs argv behind the filter. Its end is waited for by the test's own.
 func (l *lab) start(t testing.TB, scope intercept.Scope, argv ...string) *debuggee {
 	t.Helper()
+	return l.startTo(t, nil, scope, argv...)
+}
+
+// startTo is start with a file for the program's standard output; if nil, it is collected.
+func (l *lab) startTo(t testing.TB, stdout *os.File, scope intercept.Scope, argv ...string) *debuggee {
+	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -246,6 +252,9 @@ func (l *lab) start(t testing.TB, scope intercept.Scope, argv ...string) *debugg
 	}
 	d.ExtraFiles = []*os.File{theirs}
 	d.Stdout, d.Stderr = d.out, d.out
+	if stdout != nil {
+		d.Stdout = stdout
+	}
 	d.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	d.WaitDelay = 10 * time.Second
 	if d.in, err = d.StdinPipe(); err != nil {
