@@ -17,9 +17,9 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-// lateHandshakes is how long a listener whose rule is gone still takes connections whose handshake was under way: longer
-// than a round trip to most clients, shorter than anyone waits for a session's end.
-const lateHandshakes = 250 * time.Millisecond
+// lateHandshakes is how long at most a listener whose rule is gone waits for handshakes that are under way: longer than a
+// round trip to most clients, shorter than the agent's own end may take.
+const lateHandshakes = 500 * time.Millisecond
 
 // steal is a stolen port.
 type steal struct {
@@ -76,12 +76,9 @@ func (st *steal) release() error {
 	err := st.rule.Release()
 	st.end()
 	st.session.draining.Go(func() {
-		late := time.NewTimer(lateHandshakes)
-		defer late.Stop()
-		select {
-		case <-late.C:
-		case <-st.session.passed.Done():
-		}
+		late, cancel := context.WithTimeout(st.session.passed, lateHandshakes)
+		defer cancel()
+		st.rule.Settle(late)
 		if err := st.rule.Close(); err != nil {
 			st.session.opts.Log.Warn("close listener", zap.Uint16("port", st.port), zap.Error(err))
 		}
