@@ -26,7 +26,7 @@ const (
 	KindListening Kind = "listening"
 )
 
-// Header opens a stream. First bytes of the payload may follow it in the same write, before the answer.
+// Header opens a stream. First bytes of the payload may follow it before the answer, in the same write or later.
 type Header struct {
 	Kind Kind `json:"kind"`
 	// Port is the target's port that the connection was made to; with KindListening the debuggee's.
