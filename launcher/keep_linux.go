@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
 	"syscall"
 	"time"
@@ -22,9 +21,13 @@ const (
 	statusFD   = 4
 )
 
-// goodbye on the lifeline ends the tree in an orderly way: the adapter lives and cleans up itself. Every other byte is
-// the number of a signal for the child.
-const goodbye = 0
+// What the lifeline says; every other byte is the number of a signal for the child.
+const (
+	// goodbye ends the tree in an orderly way: the adapter lives and cleans up itself.
+	goodbye = 0
+	// foreground : the adapter may have got the terminal since the child was started.
+	foreground = 255
+)
 
 // keeperSays is one frame of the status pipe; exactly one field is set.
 type keeperSays struct {
@@ -94,13 +97,12 @@ func Keep(ctx context.Context, argv []string, opts KeepOptions) error {
 	k := &keeper{opts: opts, mark: m, status: os.NewFile(statusFD, "status")}
 	_ = m.wear() // a hard limit of somebody else's forbids it: then only the descendants are found
 
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
-	foreground := 0
+	signals := forwarded()
+	owner := 0
 	if opts.Foreground {
-		foreground, _ = unix.Getpgid(unix.Getppid())
+		owner, _ = unix.Getpgid(unix.Getppid())
 	}
-	if k.kept, err = keep(argv, os.Environ(), foreground); err != nil {
+	if k.kept, err = keep(argv, os.Environ(), owner); err != nil {
 		k.say(keeperSays{Failed: failureOf(err)})
 		return nil
 	}
@@ -130,8 +132,10 @@ func (k *keeper) run(ctx context.Context, lifeline <-chan byte, signals <-chan o
 		case sig := <-signals:
 			k.kept.signal(sig.(syscall.Signal))
 		case sig := <-k.kept.stopped:
-			k.kept.giveBack()
-			k.say(keeperSays{Stopped: sig})
+			if !k.kept.resumed(sig) {
+				k.kept.giveBack()
+				k.say(keeperSays{Stopped: sig})
+			}
 		case status := <-k.kept.exited:
 			k.kept.giveBack()
 			k.say(keeperSays{Exited: &status})
@@ -144,6 +148,8 @@ func (k *keeper) run(ctx context.Context, lifeline <-chan byte, signals <-chan o
 				return k.end(ctx, false)
 			case b == goodbye:
 				return k.end(ctx, true)
+			case b == foreground:
+				k.kept.takeTerminal()
 			case syscall.Signal(b) == unix.SIGCONT:
 				k.kept.resume()
 			default:

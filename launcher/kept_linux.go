@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"sync"
 	"syscall"
 	"time"
@@ -36,10 +37,10 @@ type kept struct {
 	reaped bool
 }
 
-// keep starts argv as the kept child in a process group of its own. With foreground that group gets the terminal if
-// the group named by it (never 0) has it now. The caller is locked to its thread, which must live as long as the
+// keep starts argv as the kept child in a process group of its own, which gets the terminal if the group called owner has
+// it; 0 leaves the terminal alone. The caller is locked to its thread, which must live as long as the
 // child: the child dies with the thread (PR_SET_PDEATHSIG).
-func keep(argv, env []string, foreground int) (*kept, error) {
+func keep(argv, env []string, owner int) (*kept, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become subreaper: %w", err)
 	}
@@ -51,13 +52,13 @@ func keep(argv, env []string, foreground int) (*kept, error) {
 		stopped: make(chan syscall.Signal, 1),
 		exited:  make(chan ExitStatus, 1),
 		none:    make(chan struct{}),
-		back:    foreground,
+		back:    owner,
 	}
 	sys := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if foreground != 0 {
+	if owner != 0 {
 		if k.tty = terminalOf(0); k.tty != nil {
 			has, err := k.tty.foreground()
-			sys.Foreground = err == nil && has == foreground
+			sys.Foreground = err == nil && has == owner
 		}
 	}
 	k.pid, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: sys})
@@ -132,10 +133,23 @@ func (k *kept) signal(sig syscall.Signal) {
 	_ = syscall.Kill(to, sig)
 }
 
+// takeTerminal gives the child the terminal if its owner has it.
+func (k *kept) takeTerminal() bool { return k.tty.pass(k.back, k.pid) }
+
 // resume lets a child that the terminal stopped go on, in the foreground if that is where its owner is.
 func (k *kept) resume() {
-	k.tty.pass(k.back, k.pid)
+	k.takeTerminal()
 	k.signal(syscall.SIGCONT)
+}
+
+// resumed lets a child go on that was stopped for using the terminal from the background, if its owner has come to the
+// foreground meanwhile. Otherwise the owner has to stop as well.
+func (k *kept) resumed(sig syscall.Signal) bool {
+	if sig == syscall.SIGTSTP || !k.takeTerminal() {
+		return false
+	}
+	k.signal(syscall.SIGCONT)
+	return true
 }
 
 // giveBack returns the terminal to its owner.
@@ -164,6 +178,18 @@ func (k *kept) end(ctx context.Context) error {
 			return fmt.Errorf("end tree: %d %w", len(left), ErrSurvivors)
 		}
 	}
+}
+
+// forwarded gives the signals that this process passes on instead of ending by them. One that it was told to ignore
+// stays ignored, in the tree too (nohup).
+func forwarded() <-chan os.Signal {
+	signals := make(chan os.Signal, 16)
+	for _, sig := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2} {
+		if !signal.Ignored(sig) {
+			signal.Notify(signals, sig)
+		}
+	}
+	return signals
 }
 
 func exitStatus(ws syscall.WaitStatus) ExitStatus {

@@ -60,7 +60,7 @@ func eachKept(t *testing.T, test func(t *testing.T, a *adapter)) {
 // besideHydra is a hydra in a terminal of its own, and a debugger below the adapter's keeper.
 func besideHydra(t *testing.T, uid uint32) (a *adapter, r *ran) {
 	t.Helper()
-	a = startAdapter(t, uid, spec{Argv: []string{"sh", "-c", "tail -f /dev/null; :"}})
+	a = startAdapter(t, uid, spec{Argv: []string{"tail", "-f", "/dev/null"}})
 	r = a.beside("sh", "-c", hydra)
 	hydraGrown(t, a)
 	return a, r
@@ -189,5 +189,16 @@ func TestOrderlyEndEndsWhatRunsBeside(t *testing.T) {
 		}
 		a.mustVanish()
 		r.wait()
+	})
+}
+
+func TestKeeperForwardsSignals(t *testing.T) {
+	eachKept(t, func(t *testing.T, a *adapter) {
+		if err := syscall.Kill(a.keeper(), syscall.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := a.exited(), (ExitStatus{Signal: syscall.SIGUSR1}); got != want {
+			t.Errorf("program ended with %+v, want %+v", got, want)
+		}
 	})
 }

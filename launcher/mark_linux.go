@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +35,7 @@ func newMark(dir string) mark {
 	}
 	if dir != "" {
 		h := fnv.New32a()
-		_, _ = h.Write([]byte(dir))
+		_, _ = h.Write([]byte(filepath.Clean(dir)))
 		m.session = h.Sum32() & markPart
 	}
 	return m

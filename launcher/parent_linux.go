@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/signal"
 	"strconv"
 	"syscall"
 	"time"
@@ -40,9 +39,7 @@ func superviseBelow(ctx context.Context, conn *net.UnixConn, a answer, argv []st
 		return err
 	}
 	_ = m.wear() // see Keep
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
-
+	signals := forwarded()
 	p := &parent{}
 	if err := p.start(argv, opts); err != nil {
 		return err
@@ -158,14 +155,25 @@ func (p *parent) deliver(ctx context.Context, st *mux.Stream) {
 
 // run returns when the child has exited or the adapter is gone.
 func (p *parent) run(signals <-chan os.Signal) error {
+	control := make(chan os.Signal, 4)
+	notifyJobControl(control)
+	p.kept.takeTerminal() // an fg came before that
 	for {
 		select {
 		case sig := <-signals:
 			p.kept.signal(sig.(syscall.Signal))
-		case <-p.kept.stopped:
-			p.kept.giveBack()
-			suspendGroup()
-			p.kept.resume()
+		case sig := <-p.kept.stopped:
+			if !p.kept.resumed(sig) {
+				p.kept.giveBack()
+				suspendGroup()
+				p.kept.resume()
+			}
+		case sig := <-control:
+			if sig == unix.SIGCONT {
+				p.kept.resume()
+			} else {
+				p.kept.signal(unix.SIGTSTP)
+			}
 		case status := <-p.kept.exited:
 			p.kept.exited <- status // for the end
 			return nil

@@ -18,8 +18,9 @@ import (
 
 // screen is a terminal with a shell that has job control.
 type screen struct {
-	t    *testing.T
-	ptmx *os.File
+	t     *testing.T
+	ptmx  *os.File
+	shell int // its process id
 
 	mu   sync.Mutex
 	text strings.Builder
@@ -58,7 +59,7 @@ func openScreen(t *testing.T, a *adapter) *screen {
 	if err := shell.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s := &screen{t: t, ptmx: ptmx}
+	s := &screen{t: t, ptmx: ptmx, shell: shell.Process.Pid}
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		b := make([]byte, 4096)
@@ -115,6 +116,33 @@ func (s *screen) expect(text string) {
 	})
 }
 
+// awaitForeground waits until the terminal is command's.
+func (s *screen) awaitForeground(command string) {
+	s.t.Helper()
+	testkit.Eventually(s.t, command+" has the terminal", func() bool {
+		return commandOf(s.foreground()) == command
+	})
+}
+
+func (s *screen) foreground() int {
+	s.t.Helper()
+	group, err := unix.IoctlGetInt(int(s.ptmx.Fd()), unix.TIOCGPGRP)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return group
+}
+
+// stateOf is the state of the session's process that runs command.
+func (a *adapter) stateOf(command string) byte {
+	for _, f := range a.processes() {
+		if f.command == command {
+			return f.state
+		}
+	}
+	return 0
+}
+
 func TestTerminalWorksThroughInterception(t *testing.T) {
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Fatal("a shell with job control is needed: ", err)
@@ -129,7 +157,8 @@ func TestTerminalWorksThroughInterception(t *testing.T) {
 				run := command(t, a)
 				s := openScreen(t, a)
 				s.expect("$ ")
-				s.typed("stty -echo\n")
+				s.typed("stty -echo; echo quiet $((40+1))\n")
+				s.expect("quiet 41")
 				s.typed("alias run='" + run + " '; echo defined\n")
 				s.expect("defined")
 
@@ -158,12 +187,37 @@ func TestTerminalWorksThroughInterception(t *testing.T) {
 				s.typed("echo status $?\n")
 				s.expect("status 0")
 
+				// One that never reads is in the foreground after fg, too: Ctrl-Z stops it, not only what is around it.
+				s.typed("run sleep 1000 &\necho shell $((40+4))\n")
+				s.expect("shell 44")
+				testkit.Eventually(t, "the program runs", func() bool { return a.stateOf("sleep 1000") == 'S' })
+				s.typed("fg\n")
+				s.expect("sleep 1000")
+				testkit.Eventually(t, "fg gives the terminal away", func() bool { return s.foreground() != s.shell })
+				s.typed("\x1a")
+				s.expect("Stopped")
+				if state := a.stateOf("sleep 1000"); state != 'T' {
+					t.Errorf("the program is in state %c", state)
+				}
+				s.typed("fg\n")
+				s.expect("sleep 1000")
+				s.awaitForeground("sleep 1000")
+				s.typed("\x03")
+				s.expect("$ ")
+				s.typed("echo status $?\n")
+				s.expect("status 130")
+
 				s.typed("run sh -c 'stty size >/dev/null && uname -n'\n")
 				s.expect("web-0")
 				s.typed("exit\n")
 			})
 		})
 	}
+}
+
+func commandOf(pid int) string {
+	cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return strings.TrimSpace(strings.ReplaceAll(string(cmdline), "\x00", " "))
 }
 
 // runScript makes a command out of a stand-in for `podstep run`.

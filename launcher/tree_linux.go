@@ -27,7 +27,8 @@ const (
 
 // Tree is a program, its keeper and all that came of the program.
 //
-// One goroutine, watch, reads what the keeper says and ends after the keeper did; Kill waits for it.
+// One goroutine, watch, reads what the keeper says and ends after the keeper did; Kill waits for it. With Foreground
+// another one, follow, passes job control on until the program exits.
 type Tree struct {
 	process  Process
 	mark     mark
@@ -58,7 +59,10 @@ func Start(ctx context.Context, p Process) (*Tree, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("start %s: become subreaper: %w", p.Argv[0], err)
 	}
-	t := &Tree{process: p, mark: newMark(p.SessionDir), exited: make(chan struct{}), gone: make(chan struct{})}
+	t := &Tree{
+		process: p, mark: newMark(p.SessionDir),
+		exited: make(chan struct{}), gone: make(chan struct{}),
+	}
 	status, err := t.startKeeper(launcher)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.Argv[0], err)
@@ -75,7 +79,11 @@ func Start(ctx context.Context, p Process) (*Tree, error) {
 		return nil, fmt.Errorf("start %s: %w", p.Argv[0], err)
 	}
 	t.pid = first.Started
-	go t.watch(context.WithoutCancel(ctx), status)
+	var following sync.WaitGroup
+	if p.Foreground {
+		following.Go(t.follow)
+	}
+	go t.watch(context.WithoutCancel(ctx), status, &following)
 	t.stopCtx = context.AfterFunc(ctx, t.sayGoodbye)
 	return t, nil
 }
@@ -175,8 +183,9 @@ func (t *Tree) sayGoodbye() {
 	t.lifeline = nil
 }
 
-func (t *Tree) watch(ctx context.Context, status *os.File) {
+func (t *Tree) watch(ctx context.Context, status *os.File, following *sync.WaitGroup) {
 	defer close(t.gone)
+	defer following.Wait()
 	known := t.listen(status)
 	_ = status.Close()
 	err := t.keeper.Wait()
@@ -213,6 +222,21 @@ func (t *Tree) exit(status ExitStatus, err error) {
 	close(t.exited)
 }
 
+func (t *Tree) follow() {
+	control := make(chan os.Signal, 4)
+	notifyJobControl(control)
+	defer signal.Stop(control)
+	_ = t.tell(foreground) // an fg came before that
+	for {
+		select {
+		case sig := <-control:
+			_ = t.tell(byte(sig.(syscall.Signal)))
+		case <-t.exited:
+			return
+		}
+	}
+}
+
 func (t *Tree) suspend() {
 	if t.process.Suspend != nil {
 		t.process.Suspend()
@@ -230,21 +254,5 @@ func (t *Tree) takeTerminal() {
 	}
 	if tty := terminalOf(int(stdin.Fd())); tty != nil {
 		tty.pass(t.pid, unix.Getpgrp())
-	}
-}
-
-// suspendGroup stops this process's group and returns when it goes on. In an orphaned group the kernel drops the
-// SIGTSTP (nobody could continue it); then it returns at once.
-func suspendGroup() {
-	continued := make(chan os.Signal, 1)
-	signal.Notify(continued, syscall.SIGCONT)
-	defer signal.Stop(continued)
-	_ = syscall.Kill(0, syscall.SIGTSTP)
-	// The stop may come a moment after kill(2) returned: another thread takes it.
-	dropped := time.NewTimer(200 * time.Millisecond)
-	defer dropped.Stop()
-	select {
-	case <-continued:
-	case <-dropped.C:
 	}
 }
