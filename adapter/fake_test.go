@@ -121,11 +121,11 @@ func fakeLaunch(t *testing.T) map[string]any {
 // rawEditor is an editor that reads when the test says so.
 type rawEditor struct {
 	in  *bufio.Reader
-	out io.Writer
+	out io.WriteCloser
 	seq int
 }
 
-func newRawEditor(in io.Reader, out io.Writer) *rawEditor {
+func newRawEditor(in io.Reader, out io.WriteCloser) *rawEditor {
 	return &rawEditor{in: bufio.NewReader(in), out: out}
 }
 

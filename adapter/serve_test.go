@@ -97,7 +97,7 @@ func TestServeBoundsWhatWaitsForAnEditorThatDoesNotRead(t *testing.T) {
 			next++
 		}
 	}
-	check(t, theirs.Close())
+	check(t, editor.out.Close())
 	check(t, <-served)
 }
 
@@ -145,7 +145,7 @@ func TestServeLocksNobodyUpThatWritesBeforeReading(t *testing.T) {
 			answers++
 		}
 	}
-	check(t, theirs.Close())
+	check(t, editor.out.Close())
 	check(t, <-served)
 }
 
