@@ -9,7 +9,7 @@ DEBUGPY := 1.8.22
 
 # Flags of the tests; SKIPS is a file of the tests that may be skipped (see test/report), empty: all may.
 SKIPS     ?=
-TESTFLAGS ?= -count=1 -shuffle=on -timeout=20m
+TESTFLAGS ?= -count=1 -shuffle=on -timeout=10m
 PACKAGES  ?= ./...
 # The race detector needs a C compiler. Whole programs (./test/...) are run without it: it does not look into them.
 RACE := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && echo true || echo false)
