@@ -34,8 +34,9 @@ func Run(ctx context.Context, command Command, begin func(context.Context) (Borr
 	if err != nil {
 		return status, errors.Join(launchFault(command, err), b.Close())
 	}
-	// The target serves again before the rest of the tree is ended.
-	defer func() { err = errors.Join(err, b.Close(), tree.Kill()) }()
+	// What the program left behind ends first: it must not run on with half a network. Nobody listens any more, so the
+	// target answers meanwhile.
+	defer func() { err = errors.Join(err, tree.Kill(), b.Close()) }()
 	exited := make(chan struct{})
 	var waitErr error
 	go func() {
