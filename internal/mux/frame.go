@@ -12,6 +12,7 @@ const (
 	frameGoAway byte = 3 // the last type
 
 	flagSYN uint16 = 1
+	flagACK uint16 = 2
 	flagFIN uint16 = 4
 	flagRST uint16 = 8
 
@@ -26,6 +27,7 @@ func (f *frame) flags() uint16      { return binary.BigEndian.Uint16(f[2:]) }
 func (f *frame) stream() uint32     { return binary.BigEndian.Uint32(f[4:]) }
 func (f *frame) length() int        { return int(binary.BigEndian.Uint32(f[8:])) }
 func (f *frame) setLength(n uint32) { binary.BigEndian.PutUint32(f[8:], n) }
+func (f *frame) setFlags(v uint16)  { binary.BigEndian.PutUint16(f[2:], v) }
 
 // isData says that a body follows.
 func (f *frame) isData() bool { return f.kind() == frameData && f.length() > 0 }

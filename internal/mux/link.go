@@ -17,7 +17,8 @@ const readAhead = 64 << 10
 
 // link is the connection as yamux sees it. It passes frames on and has the budget look at each: grants that yamux
 // makes are left out, because the budget makes them, and the bodies of streams that are reset are thrown away. A frame
-// leaves in one write, although yamux writes its header and body apart.
+// leaves in one write, although yamux writes its header and body apart; and what yamux says of a stream's opening in a
+// frame of its own leaves with the stream's next frame.
 type link struct {
 	conn   io.ReadWriteCloser
 	budget *budget
@@ -39,10 +40,12 @@ type link struct {
 	out  []byte
 	held frame // of yamux's writer: a header whose body comes next
 	hold bool
+	// opening has the flags by stream that wait for the stream's next frame, at the latest for a signal.
+	opening map[uint32]uint16
 }
 
 func newLink(conn io.ReadWriteCloser, b *budget, signal func(what byte, n uint32)) *link {
-	return &link{conn: conn, budget: b, signal: signal, in: bufio.NewReaderSize(conn, readAhead)}
+	return &link{conn: conn, budget: b, signal: signal, in: bufio.NewReaderSize(conn, readAhead), opening: map[uint32]uint16{}}
 }
 
 // Read gives yamux the next bytes of a frame. Only yamux's reader calls it.
@@ -135,7 +138,11 @@ func (l *link) Write(p []byte) (int, error) {
 	}
 	if h.kind() == frameWindow {
 		h.setLength(0)
-		if h.flags() == 0 {
+		switch {
+		case h.flags() == 0:
+			return len(p), nil
+		case h.flags()&^(flagSYN|flagACK) == 0 && h.stream() != signalStream:
+			l.opening[h.stream()] |= h.flags()
 			return len(p), nil
 		}
 	}
@@ -153,6 +160,7 @@ func (l *link) grant() error {
 func (l *link) send(h *frame, body []byte) error {
 	l.out = l.budget.appendGrants(l.out[:0])
 	if h != nil {
+		l.open(h)
 		l.budget.leaving(h)
 		l.out = append(append(l.out, h[:]...), body...)
 	}
@@ -164,6 +172,23 @@ func (l *link) send(h *frame, body []byte) error {
 		return err
 	}
 	return nil
+}
+
+// open adds what is held of the opening of h's stream to h. A signal may be about any stream, so what is held of others
+// goes first.
+func (l *link) open(h *frame) {
+	if h.stream() != signalStream {
+		h.setFlags(h.flags() | l.opening[h.stream()])
+		delete(l.opening, h.stream())
+		return
+	}
+	for id, flags := range l.opening {
+		f := grantFrame(id, 0)
+		f.setFlags(flags)
+		l.budget.leaving(&f)
+		l.out = append(l.out, f[:]...)
+	}
+	clear(l.opening)
 }
 
 // Close closes the connection.
