@@ -81,8 +81,10 @@ func TestTargetServesAgain(t *testing.T) {
 			s.cleared()
 			failed := s.client.failed(began)
 			t.Logf("%s: the target served again after %v; %d requests failed%s", end.name, outage.Round(time.Millisecond), len(failed), summary(failed))
-			if _, ok := s.client.first(time.Now().Add(-200*time.Millisecond), by("debuggee")); ok {
-				t.Error("the debuggee still answers")
+			over := time.Now()
+			s.await("the target answers in the end", over, by("target"))
+			if r, ok := s.client.first(over, by("debuggee")); ok {
+				t.Errorf("the debuggee still answers: %+v", r)
 			}
 		})
 	}
