@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -23,6 +24,11 @@ import (
 
 // memoryLimit is what the Go runtime aims to stay below, in bytes: it is the pod's memory. GOMEMLIMIT overrides it.
 const memoryLimit = 32 << 20
+
+// cores is how many of the pod's run Go code of the agent at once. One carries more than a link does, and on one a stream's
+// goroutines hand over without waking a thread each time: a stolen connection costs a quarter less of the pod's time.
+// GOMAXPROCS overrides it.
+const cores = 1
 
 // serve serves one session on standard input and output until either ends, or SIGTERM. Lines go to standard error.
 func serve(args []string) int {
@@ -39,6 +45,9 @@ func serve(args []string) int {
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(cores)
 	}
 	if err := run(*pid, *level, *drain); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", program.Agent, err)
