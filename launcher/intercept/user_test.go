@@ -3,10 +3,12 @@
 package intercept_test
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -137,8 +139,35 @@ func TestTracedInterceptsBelowDelve(t *testing.T) {
 	if _, err := l.Deliver(t.Context(), 4040, peer, here); err == nil {
 		t.Error("the debugger's port is delivered to")
 	}
-	client := exec.Command(program(t, "dlv"), "connect", "127.0.0.1:4040", "--allow-non-terminal-interactive", "--init", "/dev/stdin")
-	client.Stdin = strings.NewReader("exit\ny\n")
-	_ = client.Run()
+	// The debuggee has a process group of its own and would outlive its debugger.
+	for _, pid := range children(t, d.Process.Pid) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 	_ = syscall.Kill(-d.Process.Pid, syscall.SIGKILL)
+}
+
+// children returns the processes that pid's threads made.
+func children(t *testing.T, pid int) (pids []int) {
+	t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread is gone
+		}
+		for _, field := range strings.Fields(string(text)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, child)
+		}
+	}
+	if len(pids) == 0 {
+		t.Errorf("process %d has no children", pid)
+	}
+	return pids
 }
