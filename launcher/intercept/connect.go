@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -87,11 +88,7 @@ func (s *Supervisor) elsewhere(c *call) {
 	if o != nil {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		if errno := o.failed; errno != 0 {
-			option(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-			if c.fail(errno) {
-				s.setFailed(o, 0)
-			}
+		if s.tellFailedLocked(o, c, fd) {
 			return
 		}
 		if !o.ended.IsZero() {
@@ -158,11 +155,7 @@ func (s *Supervisor) connectTCP(ctx context.Context, c *call, fd, domain int, ds
 	if o != nil {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		if errno := o.failed; errno != 0 { // a further connect fetches the error, as from the kernel
-			option(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-			if c.fail(errno) {
-				s.setFailed(o, 0)
-			}
+		if s.tellFailedLocked(o, c, fd) {
 			return
 		}
 	}
@@ -194,7 +187,11 @@ func (s *Supervisor) connectTCP(ctx context.Context, c *call, fd, domain int, ds
 	}
 	switch {
 	case errno == unix.EALREADY && blocking && o.dialing:
-		o.waitLocked(c, fd)
+		late := unix.EALREADY
+		if o.untold {
+			late = unix.EINPROGRESS
+		}
+		o.waitLocked(c, fd, late)
 		return
 	case errno == unix.EALREADY && o.untold:
 		errno = unix.EINPROGRESS
@@ -202,6 +199,23 @@ func (s *Supervisor) connectTCP(ctx context.Context, c *call, fd, domain int, ds
 		errno = 0
 	}
 	o.untold = !c.fail(errno)
+}
+
+// tellFailedLocked answers a further connect on a socket whose last one failed: it fetches the error, as from the kernel,
+// or ECONNABORTED when SO_ERROR has fetched it (inet_stream_connect in net/ipv4/af_inet.c). False: there is nothing to tell.
+func (s *Supervisor) tellFailedLocked(o *outgoing, c *call, fd int) bool {
+	switch {
+	case o.failed != 0:
+		option(fd, unix.SOL_SOCKET, unix.SO_ERROR) // clears the kernel's own
+		if c.fail(o.failed) {
+			s.setFailed(o, 0)
+		}
+	case o.fetched:
+		o.fetched = !c.fail(unix.ECONNABORTED)
+	default:
+		return false
+	}
+	return true
 }
 
 // begin starts the dial for a socket that was just connected to its door. A blocking connect waits for the verdict, any
@@ -222,29 +236,31 @@ func (s *Supervisor) begin(ctx context.Context, c *call, o *outgoing, fd int, wa
 		return
 	}
 	if wait {
-		o.waitLocked(c, fd)
+		o.untold = true // until the verdict: an interrupted connect comes again
+		o.waitLocked(c, fd, unix.EINPROGRESS)
 	} else {
 		o.untold = !c.fail(unix.EINPROGRESS)
 	}
 }
 
-// waitLocked parks a connect until the verdict, or until the socket's send timeout, which is connect's too (socket(7)).
-func (o *outgoing) waitLocked(c *call, fd int) {
+// waitLocked parks a connect until the verdict, or until the socket's send timeout, which is connect's too (socket(7)) and
+// answered by late.
+func (o *outgoing) waitLocked(c *call, fd int, late syscall.Errno) {
 	timeout := socketTimeout(fd, unix.SO_SNDTIMEO)
 	c.release()
 	o.blocked = slices.DeleteFunc(o.blocked, func(c *call) bool { return !c.waiting() })
 	o.blocked = append(o.blocked, c)
 	if timeout > 0 {
-		time.AfterFunc(timeout, func() { o.tellTimeout(c) })
+		time.AfterFunc(timeout, func() { o.tellTimeout(c, late) })
 	}
 }
 
-func (o *outgoing) tellTimeout(c *call) {
+func (o *outgoing) tellTimeout(c *call, late syscall.Errno) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if i := slices.Index(o.blocked, c); i >= 0 {
 		o.blocked = slices.Delete(o.blocked, i, i+1)
-		c.fail(unix.EINPROGRESS)
+		o.untold = !c.fail(late)
 	}
 }
 

@@ -19,7 +19,7 @@ func (s *Supervisor) connectMPTCP(ctx context.Context, c *call, fd int, o *outgo
 	_, errno := remoteName(fd)
 	switch {
 	case o != nil && o.dialing:
-		o.waitLocked(c, fd)
+		o.waitLocked(c, fd, unix.EINPROGRESS)
 	case o != nil && o.untold:
 		o.untold = !c.fail(0)
 	case errno == 0:

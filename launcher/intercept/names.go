@@ -93,6 +93,7 @@ func (s *Supervisor) socketError(c *call) {
 	option(fd, unix.SOL_SOCKET, unix.SO_ERROR) // clears the kernel's own
 	if c.result(0) {
 		s.setFailed(o, 0)
+		o.fetched = !o.verdict
 	}
 }
 

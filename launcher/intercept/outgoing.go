@@ -34,8 +34,9 @@ type outgoing struct {
 	enters  bool           // there is: its socket is being completed
 	// verdict : the socket is not at a door; its connect is held until the verdict (MPTCP).
 	verdict bool
-	untold  bool          // begun (verdict: connected), but the connect that asked for it was interrupted
+	untold  bool          // no answer reached the connect that began it: interrupted, it comes again
 	failed  syscall.Errno // the verdict that the debuggee was not told
+	fetched bool          // SO_ERROR has told it
 	blocked []*call       // connects that wait for the verdict
 	ended   time.Time     // zero while the connection stands
 }
@@ -146,7 +147,7 @@ func (s *Supervisor) refuse(o *outgoing, errno syscall.Errno) {
 	if !o.dialing {
 		return
 	}
-	o.dialing = false
+	o.dialing, o.untold = false, false
 	o.ended = time.Now()
 	s.setFailed(o, errno) // first: the shutdown wakes those who ask for it
 	if o.verdict {

@@ -173,13 +173,13 @@ def name(e): return errno.errorcode.get(e, str(e))
 for port in (1, 2):
     s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
     e = s.connect_ex(("10.96.7.7", port))
-    print(name(e), *((s.recv(10).decode(), s.getpeername()[0], name(s.connect_ex(("10.96.7.7", port)))) if e == 0 else ()))
+    print(name(e), *((s.recv(10).decode(), s.getpeername()[0], name(s.connect_ex(("10.96.7.7", port)))) if e == 0 else (name(s.connect_ex(("10.96.7.7", port))),)))
     s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262); s.setblocking(False)
     e = s.connect_ex(("10.96.7.7", port))
     if e == errno.EINPROGRESS: p = select.poll(); p.register(s, select.POLLOUT); p.poll(20000); print("ready", name(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)))
     else: print(name(e))
 `)
-	if want := "0 api: 10.96.7.7 EISCONN\nready 0\nECONNREFUSED\nECONNREFUSED"; got != want {
+	if want := "0 api: 10.96.7.7 EISCONN\nready 0\nECONNREFUSED ECONNREFUSED\nECONNREFUSED"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
