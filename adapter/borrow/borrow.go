@@ -158,7 +158,7 @@ func (b *Borrow) intercept(d wire.Description, opts Options) (err error) {
 		return fault.New(fault.LauncherFailed, "cannot prepare the session", err)
 	}
 	b.host, err = launcher.Listen(b.ctx, b.dir, launcher.Options{
-		Log: b.log.Named("launcher"), Plan: plan, Link: link{b.session},
+		Log: b.log, Plan: plan, Link: link{b.session},
 		Listening: func(ctx context.Context, port uint16) {
 			b.listening(ctx, port)
 			if opts.Listening != nil {

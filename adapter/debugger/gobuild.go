@@ -128,7 +128,7 @@ func (b goBuild) command(goTool, output string, flags []string, pkg string) []st
 }
 
 func (b goBuild) build(ctx context.Context, argv []string, dir string) error {
-	b.launch.Say("console", "Building: "+strings.Join(argv[1:], " ")+"\n")
+	b.launch.Say("console", "Building: go "+strings.Join(argv[1:], " ")+"\n")
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env = dir, b.environ
 	ownGroup(cmd)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -21,3 +22,6 @@ func main() {
 	stop()
 	os.Exit(status)
 }
+
+// heeded leaves out the signals that are ignored.
+func heeded(all []os.Signal) []os.Signal { return slices.DeleteFunc(all, signal.Ignored) }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
@@ -20,8 +21,8 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-// newSessions starts sessions of this machine.
-func newSessions() sessions {
+// newSessions starts sessions of this machine. A run passes these signals on.
+func newSessions(passed []os.Signal) sessions {
 	if runtime.GOOS != "linux" {
 		notLinux := fault.New(fault.NotLinux, "podstep cannot borrow a target from this machine", nil)
 		return sessions{
@@ -29,7 +30,9 @@ func newSessions() sessions {
 			run: func(context.Context, config.Mirror, []string, *zap.Logger) (int, error) { return 0, notLinux },
 		}
 	}
-	return sessions{dap: dap, run: run}
+	return sessions{dap: dap, run: func(ctx context.Context, m config.Mirror, argv []string, log *zap.Logger) (int, error) {
+		return run(ctx, m, argv, passed, log)
+	}}
 }
 
 func dap(ctx context.Context, editor io.ReadWriteCloser, debugger string, log *zap.Logger) error {
@@ -47,9 +50,9 @@ func dap(ctx context.Context, editor io.ReadWriteCloser, debugger string, log *z
 	})
 }
 
-func run(ctx context.Context, m config.Mirror, argv []string, log *zap.Logger) (int, error) {
+func run(ctx context.Context, m config.Mirror, argv []string, passed []os.Signal, log *zap.Logger) (int, error) {
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, passedOn()...)
+	signal.Notify(signals, passed...)
 	defer signal.Stop(signals)
 	opts := borrowing(log)
 	opts.Say = func(line string) { _, _ = fmt.Fprintln(os.Stderr, "podstep: "+line) }
@@ -75,7 +78,7 @@ func borrowing(log *zap.Logger) borrow.Options {
 	return borrow.Options{
 		Log:      log,
 		Provider: process.Provider{Log: log},
-		Hello:    wire.Hello{Program: "podstep " + program.Version(), Holder: holder(), Session: fmt.Sprintf("%d", os.Getpid())},
+		Hello:    wire.Hello{Program: "podstep " + program.Version(), Holder: holder(), Session: rand.Text()},
 	}
 }
 
