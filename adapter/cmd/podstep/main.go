@@ -12,12 +12,10 @@ import (
 )
 
 func main() {
-	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // nohup
-		ends = append(ends, syscall.SIGHUP)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), ends...)
-	p := &podstep{in: os.Stdin, out: os.Stdout, errs: os.Stderr, getenv: os.Getenv, sessions: newSessions()}
+	// Both before any signal is caught: what the starter set to be ignored stays so, as nohup wants it.
+	passed, endings := heeded(passedOn()), heeded([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP})
+	ctx, stop := signal.NotifyContext(context.Background(), endings...)
+	p := &podstep{in: os.Stdin, out: os.Stdout, errs: os.Stderr, getenv: os.Getenv, sessions: newSessions(passed)}
 	status := p.execute(ctx, os.Args[1:])
 	stop()
 	os.Exit(status)
