@@ -105,7 +105,7 @@ func (s *Supervisor) dissolve(c *call) {
 	s.drop(o, a)
 	if o != nil {
 		o.mu.Lock()
-		s.abandonLocked(o)
+		s.abandonLocked(o, unix.ECONNABORTED)
 		o.mu.Unlock()
 	}
 	c.carryOn()

@@ -127,11 +127,11 @@ func (s *Supervisor) deliverTo(ctx context.Context, l *listener, from, to netip.
 	conn, err := dialer.DialContext(ctx, network, dst.String())
 	if err != nil {
 		if registered.IsValid() {
-			s.endIncoming(registered, in)
+			in.end()
 		}
 		return nil, err
 	}
-	return &delivered{TCPConn: conn.(*net.TCPConn), over: func() { s.endIncoming(registered, in) }}, nil
+	return &delivered{TCPConn: conn.(*net.TCPConn), over: in.end}, nil
 }
 
 // bindSource binds one of our sockets to a free port of a source address for dst.
@@ -148,8 +148,8 @@ func bindSource(fd int, dst netip.Addr) (err error) {
 	return err
 }
 
-// endIncoming notes that the connection is over; the sweeper drops its names later.
-func (s *Supervisor) endIncoming(real netip.AddrPort, in *incoming) {
+// end notes that the connection is over; the sweeper drops its names later.
+func (in *incoming) end() {
 	in.mu.Lock()
 	in.ended = time.Now()
 	in.mu.Unlock()

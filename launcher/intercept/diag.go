@@ -13,9 +13,8 @@ import (
 
 // TCP states of include/net/tcp_states.h.
 const (
-	tcpEstablished = 1
-	tcpSynSent     = 2
-	tcpListen      = 10
+	tcpSynSent = 2
+	tcpListen  = 10
 )
 
 // The layout of struct inet_diag_req_v2 and inet_diag_msg behind the netlink header (linux/inet_diag.h).

@@ -29,6 +29,7 @@ type doors struct {
 	four, six []netip.AddrPort // six is empty without an IPv6 loopback
 	next      atomic.Uint32
 	fds       []int
+	diag      bool // the kernel has sock_diag for TCP
 }
 
 func openDoors() (*doors, error) {
@@ -68,6 +69,9 @@ func (d *doors) open(addr netip.Addr) (netip.AddrPort, error) {
 		return netip.AddrPort{}, err
 	}
 	at := localName(fd)
+	if !d.diag {
+		d.diag = listensStill(cookie(fd))
+	}
 	filler, err := unix.Socket(fam, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return netip.AddrPort{}, err

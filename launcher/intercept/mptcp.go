@@ -43,7 +43,7 @@ func (s *Supervisor) completeMPTCP(ctx context.Context, o *outgoing) (*net.TCPCo
 	inner, nonblock, err := o.joinListener(ctx)
 	if err != nil {
 		s.log.Debug("connection gone", zap.Stringer("to", o.remote), zap.Error(err))
-		s.abandonLocked(o)
+		s.abandonLocked(o, unix.ECONNABORTED)
 		return nil, false
 	}
 	if nonblock {

@@ -56,12 +56,14 @@ func (o *outgoing) again() (int, error) {
 }
 
 // waitsAtDoor reports whether the debuggee's socket is still in SYN_SENT: it may have been closed, and its port may
-// belong to a stranger by now.
-func (o *outgoing) waitsAtDoor() bool {
-	if state, err := tcpStateOf(o.cookie, o.real, o.door); err == nil {
-		return state == tcpSynSent
+// belong to a stranger by now. Asking the kernel by cookie takes no duplicate, not even of a stranger's socket that has
+// the descriptor's number by now.
+func (s *Supervisor) waitsAtDoor(o *outgoing) bool {
+	if s.doors.diag {
+		state, err := tcpStateOf(o.cookie, o.real, o.door)
+		return err == nil && state == tcpSynSent
 	}
-	fd, err := o.again() // a kernel without sock_diag
+	fd, err := o.again()
 	if err != nil {
 		return false
 	}
@@ -103,9 +105,9 @@ func (s *Supervisor) reach(ctx context.Context, to netip.AddrPort) (splice.Conn,
 // up meanwhile.
 func (s *Supervisor) complete(ctx context.Context, o *outgoing, local netip.AddrPort) (*net.TCPConn, bool) {
 	o.mu.Lock()
-	if !o.dialing || !o.verdict && !o.waitsAtDoor() {
+	if !o.dialing || !o.verdict && !s.waitsAtDoor(o) {
 		s.log.Debug("connection no longer wanted", zap.Stringer("to", o.remote))
-		s.abandonLocked(o)
+		s.abandonLocked(o, unix.ECONNABORTED)
 		o.mu.Unlock()
 		return nil, false
 	}
@@ -123,7 +125,7 @@ func (s *Supervisor) complete(ctx context.Context, o *outgoing, local netip.Addr
 	o.dialing, o.enters = false, false
 	if err != nil {
 		s.log.Debug("connection gone", zap.Stringer("to", o.remote), zap.Error(err))
-		s.abandonLocked(o)
+		s.abandonLocked(o, unix.ECONNABORTED)
 		return nil, false
 	}
 	if o.waitedForLocked() {
@@ -145,6 +147,10 @@ func (s *Supervisor) refuse(o *outgoing, errno syscall.Errno) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.dialing {
+		return
+	}
+	if !o.verdict && !s.waitsAtDoor(o) {
+		s.abandonLocked(o, errno)
 		return
 	}
 	o.dialing, o.untold = false, false
@@ -190,13 +196,13 @@ func (o *outgoing) answerLocked(errno syscall.Errno) (told bool) {
 	return told
 }
 
-// abandonLocked ends o for a debuggee that closed or disconnected the socket.
-func (s *Supervisor) abandonLocked(o *outgoing) {
+// abandonLocked ends o for a debuggee that closed or disconnected the socket; connects that still wait get errno.
+func (s *Supervisor) abandonLocked(o *outgoing, errno syscall.Errno) {
 	o.dialing = false
 	o.ended = time.Now()
 	o.cancel()
 	s.setFailed(o, 0)
-	o.answerLocked(unix.ECONNABORTED)
+	o.answerLocked(errno)
 }
 
 func (s *Supervisor) findOutgoing(cookie uint64) *outgoing {

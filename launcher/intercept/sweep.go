@@ -57,8 +57,8 @@ func (s *Supervisor) sweepOutgoing(o *outgoing, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case o.dialing && !o.enters && !o.verdict && !o.waitsAtDoor():
-		s.abandonLocked(o)
+	case o.dialing && !o.enters && !o.verdict && !s.waitsAtDoor(o):
+		s.abandonLocked(o, unix.ECONNABORTED)
 	case !o.ended.IsZero() && now.Sub(o.ended) > keepNames:
 		s.setFailed(o, 0)
 		s.drop(o, nil)
