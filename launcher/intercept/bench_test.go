@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -21,7 +20,7 @@ import (
 func BenchmarkCall(b *testing.B) {
 	calls := program(b, "calls")
 	l := newLab(b)
-	server := sink(b)
+	server := sink(b, calls)
 	l.pod.route("10.96.7.7:1", route{target: server})
 	b.Setenv("INTERCEPT_TEST_GETPPID", "1")
 	for _, c := range []struct {
@@ -88,10 +87,19 @@ func measure(b *testing.B, in io.Writer, out *bufio.Scanner, call string, count 
 	b.ReportMetric(spent/rounds/float64(count)/1000, "us/call")
 }
 
-// sink accepts connections and drops them at their end.
-func sink(b *testing.B) string {
-	return listen(b, func(c io.ReadCloser) {
-		_ = c.(*net.TCPConn).SetLinger(0)
-		_, _ = io.Copy(io.Discard, c)
+// sink is a server in a process of its own, so that it does not share a scheduler with the supervisor.
+func sink(b *testing.B, calls string) string {
+	cmd := exec.Command(calls, "serve")
+	in, out := pipes(b, cmd)
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
 	})
+	if !out.Scan() {
+		b.Fatal("the server did not start")
+	}
+	return out.Text()
 }

@@ -1,10 +1,12 @@
 // Calls makes system calls for a benchmark: it reads lines "NAME COUNT", makes COUNT calls of NAME, and answers each line
-// with how many nanoseconds they took. Its argument is the address for "connect".
+// with how many nanoseconds they took. Its argument is the address for "connect"; with "serve" it is the server there.
 package main
 
 import (
 	"bufio"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -13,6 +15,10 @@ import (
 )
 
 func main() {
+	if os.Args[1] == "serve" {
+		serve()
+		return
+	}
 	runtime.LockOSThread()
 	to := netip.MustParseAddrPort(os.Args[1])
 	sa := &syscall.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}
@@ -41,6 +47,24 @@ func main() {
 		}
 		fmt.Println(time.Since(start).Nanoseconds())
 	}
+}
+
+// serve accepts connections and drops them at their end, until its input ends.
+func serve() {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(err)
+	fmt.Println(l.Addr())
+	go func() {
+		for {
+			c, err := l.Accept()
+			check(err)
+			go func() {
+				_, _ = io.Copy(io.Discard, c)
+				_ = c.Close()
+			}()
+		}
+	}()
+	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
 func check(err error) {
