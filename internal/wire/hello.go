@@ -73,8 +73,11 @@ func skipToMagic(r io.Reader) error {
 	var one [1]byte
 	for len(seen) < MaxPreamble {
 		if _, err := io.ReadFull(r, one[:]); err != nil {
-			if errors.Is(err, io.EOF) && len(seen) > 0 {
-				err = fmt.Errorf("%w after %q", io.ErrUnexpectedEOF, tail(seen, 512))
+			if len(seen) > 0 {
+				if errors.Is(err, io.EOF) {
+					err = io.ErrUnexpectedEOF
+				}
+				err = fmt.Errorf("%w after %q", err, tail(seen, 512))
 			}
 			return fmt.Errorf("read greeting: %w", err)
 		}
