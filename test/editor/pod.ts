@@ -33,12 +33,15 @@ export class Pod {
     return new Pod(pid, child, answers);
   }
 
-  /** Waits for the client to get an answer that it had not when this was called. */
-  async answers(want: RegExp, limit: number): Promise<string> {
+  /** Waits for the client to get an answer from who that it had not when this was called. */
+  async answeredBy(who: string, limit: number): Promise<void> {
     const from = this.#answers.length;
-    return until(`the client gets ${String(want)}, got ${this.#answers.at(-1) ?? 'nothing'}`, limit, () =>
-      this.#answers.slice(from).find((answer) => want.test(answer)),
-    );
+    const want = new RegExp(`"answeredBy": ?"${who}"`);
+    await until(`the client gets an answer from ${who}`, limit, () =>
+      this.#answers.slice(from).some((answer) => want.test(answer)),
+    ).catch((error: unknown) => {
+      throw new Error(`the client got ${this.#answers.slice(from).slice(-3).join(' | ')}`, { cause: error });
+    });
   }
 
   async close(): Promise<void> {

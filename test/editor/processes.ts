@@ -1,4 +1,5 @@
-// The processes that a session began, found by a mark in their environment: whatever becomes their parent, they keep it.
+// The processes that a session began, found by a mark in their environment, which they keep whatever becomes their parent; and the
+// agent, which has no environment of ours, by where its program is.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import path from 'node:path';
 
@@ -11,20 +12,22 @@ export interface Running {
   readonly program: string;
 }
 
-/** The processes with the mark, but for those of the editor itself (its Node) and the shells of its terminal. */
-export function marked(mark: string): readonly Running[] {
+/** The processes with the mark or a program in folder, but for those of the editor itself (its Node) and the shells of its terminal. */
+export function begun(mark: string, folder: string): readonly Running[] {
   const own = new Set([path.basename(process.execPath), 'bash', 'sh', 'dash', 'rg']);
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
-    .flatMap((pid) => describe(pid, `${markName}=${mark}`))
+    .flatMap((pid) => describe(pid, `${markName}=${mark}`, folder))
     .filter((running) => !own.has(path.basename(running.program)));
 }
 
-/** The process, when it has the entry in its environment. None when it went away meanwhile. */
-function describe(pid: string, entry: string): readonly Running[] {
+/** The process, when it has the entry in its environment or its program in folder. None when it went away meanwhile. */
+function describe(pid: string, entry: string, folder: string): readonly Running[] {
   try {
-    if (!readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(entry)) return [];
-    return [{ pid: Number(pid), program: readlinkSync(`/proc/${pid}/exe`) }];
+    const program = readlinkSync(`/proc/${pid}/exe`);
+    const isBegun =
+      program.startsWith(folder + path.sep) || readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(entry);
+    return isBegun ? [{ pid: Number(pid), program }] : [];
   } catch {
     return [];
   }

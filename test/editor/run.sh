@@ -11,6 +11,7 @@ if [ -z "${PODSTEP_EDITOR_ISOLATED:-}" ]; then
     directory=$("$here/setup.sh" | tail -1)
     [ "$root/node_modules/.package-lock.json" -nt "$root/package-lock.json" ] || (cd "$root" && npm ci --no-progress >&2)
     (cd "$root" && npm run --silent vsix >&2)
+    make -C "$root" --no-print-directory venv >&2
     mkdir -p "$root/build/editor"
     go build -C "$root/test/tools" -o "$root/build/editor/" github.com/go-delve/delve/cmd/dlv
     go build -C "$root" -o build/editor/ ./test/editor/pod ./test/debuggees/go/shop ./test/debuggees/go/stock

@@ -3,8 +3,12 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Stage, type Tools } from './stage.ts';
 import { steal } from './steal.ts';
+import { terminal } from './terminal.ts';
 
-const scenarios: ReadonlyMap<string, (stage: Stage) => Promise<void>> = new Map([['steal', steal]]);
+const scenarios: ReadonlyMap<string, (stage: Stage) => Promise<void>> = new Map([
+  ['steal', steal],
+  ['terminal', terminal],
+]);
 
 /** The device that whatever leaves this machine would go by: see run.sh. */
 const outside = 'outside';
@@ -48,6 +52,7 @@ const tools = {
   server: required('PODSTEP_EDITOR_SERVER'),
   vsix: path.join(root, 'build', `podstep-${process.platform}-${process.arch}.vsix`),
   programs: path.join(root, 'build', 'editor'),
+  python: path.join(root, 'build', 'venv', 'bin', 'python'),
   picture: process.env['PODSTEP_PICTURE'],
 };
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : [...scenarios.keys()];

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Editor } from './editor.ts';
 import { Pod } from './pod.ts';
-import { marked, markName } from './processes.ts';
+import { begun, markName } from './processes.ts';
 import type { Project } from './project.ts';
 import { Server } from './server.ts';
 import { until } from './wait.ts';
@@ -16,6 +16,8 @@ export interface Tools {
   readonly vsix: string;
   /** The folder with the pod's programs. */
   readonly programs: string;
+  /** A Python that has debugpy. */
+  readonly python: string;
   /** Where the picture for the README is written. Undefined: nowhere. */
   readonly picture: string | undefined;
 }
@@ -38,6 +40,11 @@ export class Stage {
     this.#mark = path.basename(this.folder);
     this.#runtime = path.join(this.folder, 'run');
     mkdirSync(this.#runtime, { mode: 0o700 });
+  }
+
+  /** A Python that has debugpy. */
+  get python(): string {
+    return this.#tools.python;
   }
 
   /** Writes down that the scenario has come so far. */
@@ -65,14 +72,20 @@ export class Stage {
     return editor;
   }
 
+  /** Looks that a session is seen as long as there is one: otherwise nothingLeft would say nothing. */
+  sessionRuns(): void {
+    const programs = new Set(begun(this.#mark, this.folder).map(({ program }) => path.basename(program)));
+    for (const program of ['podstep', 'podstep-launch', 'podstep-agent']) {
+      if (!programs.has(program))
+        throw new Error(`no ${program} among the session's processes: ${[...programs].join(', ')}`);
+    }
+    if (sessions(path.join(this.#runtime, 'podstep')).length !== 1) throw new Error('no folder of the session');
+  }
+
   /** Waits until nothing of the sessions is left on this side: no process and no file. */
   async nothingLeft(): Promise<void> {
-    const left = (): string[] => [
-      ...marked(this.#mark).map(({ pid, program }) => `${program} (${String(pid)})`),
-      ...sessions(path.join(this.#runtime, 'podstep')),
-    ];
-    await until('nothing of the session is left', 5_000, () => left().length === 0).catch((error: unknown) => {
-      throw new Error(`left after the session: ${left().join(', ')}`, { cause: error });
+    await until('nothing of the session is left', 5_000, () => this.#left().length === 0).catch((error: unknown) => {
+      throw new Error(`left after the session: ${this.#left().join(', ')}`, { cause: error });
     });
   }
 
@@ -94,6 +107,11 @@ export class Stage {
     if (this.#editor !== undefined && this.#editor.foreign.size > 0) {
       throw new Error(`the editor's page asked other hosts: ${[...this.#editor.foreign].join(', ')}`);
     }
+  }
+
+  #left(): readonly string[] {
+    const processes = begun(this.#mark, this.folder).map(({ pid, program }) => `${program} (${String(pid)})`);
+    return [...processes, ...sessions(path.join(this.#runtime, 'podstep'))];
   }
 
   /** Removes the folder. */

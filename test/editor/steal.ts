@@ -5,7 +5,7 @@ import type { Stage } from './stage.ts';
 export async function steal(stage: Stage): Promise<void> {
   const project = shopInGo(stage.folder);
   const pod = await stage.pod();
-  await pod.answers(/"answeredBy":"target"/, 10_000);
+  await pod.answeredBy('target', 10_000);
   stage.step(`process ${String(pod.pid)} is the target, and answers`);
 
   project.configure({
@@ -32,8 +32,9 @@ export async function steal(stage: Stage): Promise<void> {
   stage.step(
     `stopped in a request of the pod's client: ${variables.filter((row) => /^(id|client) = /.test(row)).join(', ')}`,
   );
-  await pod.answers(/"answeredBy":"target"/, 5_000);
+  await pod.answeredBy('target', 5_000);
   stage.step('meanwhile the target answers the others');
+  stage.sessionRuns();
 
   await stage.picture();
 
@@ -44,11 +45,11 @@ export async function steal(stage: Stage): Promise<void> {
   stage.step('one step further: the price, from a service whose name only the pod knows');
 
   await editor.run();
-  await pod.answers(/"answeredBy":"you"/, 10_000);
+  await pod.answeredBy('you', 10_000);
   stage.step('the client gets the answer from here');
 
   await editor.stop();
-  await pod.answers(/"answeredBy":"target"/, 5_000);
+  await pod.answeredBy('target', 5_000);
   stage.step('the session is stopped, and the target answers again');
   await editor.ended();
   await stage.nothingLeft();
