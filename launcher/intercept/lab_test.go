@@ -3,7 +3,6 @@
 package intercept_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -23,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"podstep.dev/internal/splice"
+	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/wire"
 	"podstep.dev/launcher/intercept"
 	"podstep.dev/launcher/rules"
@@ -208,26 +208,8 @@ type debuggee struct {
 	*exec.Cmd
 	t      testing.TB
 	served chan error
-	out    *output
+	out    *testkit.Output
 	in     io.WriteCloser
-}
-
-// output collects what a debuggee prints.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }
 
 // start runs argv behind the filter. Its end is waited for by the test's own.
@@ -244,7 +226,7 @@ func (l *lab) startTo(t testing.TB, stdout *os.File, scope intercept.Scope, argv
 		t.Fatal(err)
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "shim")
-	d := &debuggee{Cmd: exec.Command("/proc/self/exe", argv...), t: t, served: make(chan error, 1), out: &output{}}
+	d := &debuggee{Cmd: exec.Command("/proc/self/exe", argv...), t: t, served: make(chan error, 1), out: &testkit.Output{}}
 	d.Env = append(os.Environ(), envShim+"=all", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/nonexistent", "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1")
 	if scope == intercept.Traced {

@@ -333,7 +333,7 @@ func TestPortHasOneThief(t *testing.T) {
 func TestRunPassesSignalsAndStatus(t *testing.T) {
 	s := newStage(t)
 	cmd := s.command("run", "--target", s.target(), "--steal", "80:8080", "--env", "ANSWERED_BY=debuggee", "--env", "SHOP_PORT=8080", "--", filepath.Join(kit, "shop"))
-	var out lockedBuffer
+	var out testkit.Output
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -182,24 +182,6 @@ func python(t *testing.T, stderr io.Writer) *exec.Cmd {
 	return runProgram(t, testpod.Pod4+":80", stderr, "python3", "-u", "-m", "http.server", "80", "--bind", "::", "--directory", t.TempDir())
 }
 
-// syncBuffer is a buffer that a program writes and a test reads.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 // whoServes makes one request and tells who answered: "debuggee", "target" or the error.
 func whoServes(client *testpod.Client, addr string, timeout time.Duration) string {
 	c, err := client.Dial(addr)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"podstep.dev/agent/internal/testpod"
+	"podstep.dev/internal/testkit"
 )
 
 // nginxConf answers with the client's address as nginx sees it.
@@ -30,7 +31,7 @@ func TestTrueClientIsSeenByOtherPrograms(t *testing.T) {
 	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, dir), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var log syncBuffer
+	var log testkit.Output
 	for _, test := range []struct {
 		name       string
 		command    []string
@@ -44,7 +45,7 @@ func TestTrueClientIsSeenByOtherPrograms(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client := testpod.NewClient(t)
-			log = syncBuffer{}
+			log = testkit.Output{}
 			server := runProgram(t, web, &log, test.command[0], test.command[1:]...)
 			a := startAgent(t, server.Process.Pid, "alice")
 			a.steal(t, 80)
