@@ -219,6 +219,7 @@ func (s *Subscriptions) Close(ctx context.Context) error {
 	s.cutPassed(ErrEnded)
 	if s.clients != nil {
 		err = errors.Join(err, s.clients.Close())
+		s.clients = nil
 	}
 	return err
 }

@@ -26,19 +26,24 @@ const connectTimeout = 20 * time.Second
 // address; so the kernel chooses the port as late as for any other socket, and none is reserved. The table must outlive
 // its connections: the kernel stops translating when the last such table goes.
 type Clients struct {
+	id    uint32
 	table *table
 	maps  map[byte]*nftables.Set // by NFPROTO
 }
 
 // OpenClients makes the table. What is missing is a *wire.Refusal.
 func OpenClients() (*Clients, error) {
-	var id [4]byte
-	_, _ = rand.Read(id[:]) // never fails since Go 1.24
-	t, err := openTable(fmt.Sprintf("podstep-clients-%x", id), nil)
+	if err := forgetStale(); err != nil {
+		return nil, lacking("pass connections through", err)
+	}
+	var random [4]byte
+	_, _ = rand.Read(random[:]) // never fails since Go 1.24
+	id := binary.NativeEndian.Uint32(random[:]) & tableMask
+	t, err := openTable(clientsName(id), nil)
 	if err != nil {
 		return nil, lacking("pass connections through", err)
 	}
-	c := &Clients{table: t, maps: map[byte]*nftables.Set{}}
+	c := &Clients{id: id, table: t, maps: map[byte]*nftables.Set{}}
 	if err := c.install(); err != nil {
 		return nil, errors.Join(lacking("pass connections through", err), t.Close())
 	}
@@ -62,7 +67,7 @@ func (c *Clients) install() error {
 		if err := c.table.addSet(set); err != nil {
 			return err
 		}
-		if err := c.table.addRule(chain, "source NAT by a map (CONFIG_NFT_NAT)", showClient(set, f.family)); err != nil {
+		if err := c.table.addRule(chain, "source NAT by a map and conntrack marks (CONFIG_NFT_NAT, CONFIG_NFT_CT)", showClient(set, f.family, entryMark|c.id)); err != nil {
 			return err
 		}
 		c.maps[f.family] = set
@@ -121,4 +126,4 @@ func mark(fd, priority int) error {
 }
 
 // Close removes the table. Connections that were made through it end.
-func (c *Clients) Close() error { return c.table.Close() }
+func (c *Clients) Close() error { return errors.Join(c.table.Close(), forget(c.id)) }

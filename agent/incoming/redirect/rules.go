@@ -43,10 +43,13 @@ func divert(stolen *nftables.Set, to netip.AddrPort) []expr.Any {
 	return append(rule, tproxy, &expr.Verdict{Kind: expr.VerdictAccept})
 }
 
-// showClient gives passthrough connections of one family the source address that clients has for their socket priority.
-func showClient(clients *nftables.Set, family byte) []expr.Any {
+// showClient gives passthrough connections of one family the source address that clients has for their socket priority,
+// and entry as their mark in conntrack.
+func showClient(clients *nftables.Set, family byte, entry uint32) []expr.Any {
 	rule := append(markIs(Mark), familyIs(family)...)
 	return append(rule,
+		&expr.Immediate{Register: 1, Data: native(entry)},
+		&expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true},
 		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: 1},
 		&expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: clients.Name, SetID: clients.ID},
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(family), RegAddrMin: 1},

@@ -129,7 +129,11 @@ func (c *Client) dial(from, addr string) (net.Conn, error) {
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 		return nil, fmt.Errorf("setns: %w", err)
 	}
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	local := &net.TCPAddr{IP: net.ParseIP(from)}
+	if ap, err := netip.ParseAddrPort(from); err == nil {
+		local = net.TCPAddrFromAddrPort(ap)
+	}
+	dialer := net.Dialer{LocalAddr: local}
 	return dialer.Dial("tcp", addr)
 }
 
