@@ -30,7 +30,7 @@ func main() {
 	pod.Main()
 	role, args, _ := strings.Cut(os.Getenv(roleVar), " ")
 	if role != "" {
-		play, ok := map[string]func([]string) error{"serve": serve, "ask": ask, "dial": dial, "names": names, "await": await}[role]
+		play, ok := map[string]func([]string) error{"serve": serve, "ask": ask, "dial": dial, "names": names, "await": await, "up": up}[role]
 		if !ok {
 			fail(fmt.Errorf("no role %q", role))
 		}
@@ -101,6 +101,9 @@ func run(ctx context.Context, quick bool) error {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.pod.Close()) }()
+	if _, err := b.inPod(fmt.Sprintf("up %d %d", stolenPort, directPort)); err != nil {
+		return err
+	}
 	fmt.Printf("%s/%s, %d CPUs, Linux %s, %s\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), release(), runtime.Version())
 	fmt.Println("| what | native | through podstep | difference | aim |")
 	fmt.Println("|---|---|---|---|---|")

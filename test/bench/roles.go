@@ -119,6 +119,24 @@ func ask(args []string) error {
 	return print(result)
 }
 
+// up PORT... waits until all of them accept connections, for at most 10 s.
+func up(ports []string) error {
+	for _, port := range ports {
+		var err error
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			var conn net.Conn
+			if conn, err = net.Dial("tcp4", net.JoinHostPort(podAddress, port)); err == nil {
+				_ = conn.Close()
+				break
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // await PORT asks until the debuggee answers, every millisecond, for at most 30 s.
 func await(args []string) error {
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
