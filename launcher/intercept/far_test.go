@@ -119,7 +119,7 @@ func checksum(sum uint32, b []byte) uint16 {
 // TestConnectBehavesAsTowardsAFarHost compares whole sequences of calls with what the kernel does by itself.
 func TestConnectBehavesAsTowardsAFarHost(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("the native side needs a TUN device, which root makes")
+		t.Skip("needs root: the native side is a TUN device")
 	}
 	l := newLab(t)
 	far(t)

@@ -21,7 +21,7 @@ import (
 // TestAllAsOrdinaryUser runs the other tests once more with a supervisor and debuggees that are no root.
 func TestAllAsOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("this is it")
+		t.Skip("this is an ordinary user already")
 	}
 	const uid = 12345
 	dir := t.TempDir()
