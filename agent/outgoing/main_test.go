@@ -4,12 +4,8 @@ package outgoing
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"sync"
 	"testing"
-
-	"go.uber.org/goleak"
 
 	"podstep.dev/agent/internal/testpod"
 	"podstep.dev/internal/mux"
@@ -17,16 +13,7 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-func TestMain(m *testing.M) {
-	testpod.Main(func() int {
-		code := m.Run()
-		if err := goleak.Find(); err != nil && code == 0 {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return code
-	}, map[string]func(){})
-}
+func TestMain(m *testing.M) { testpod.Main(m, nil) }
 
 // link makes a link whose agent's end serves dials and questions; ended gets one value for each stream that is over.
 func link(t *testing.T, opts Options) (adapter *mux.Session, ended chan struct{}) {

@@ -15,22 +15,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"podstep.dev/agent/internal/testpod"
 )
 
-func TestMain(m *testing.M) {
-	testpod.Main(func() int {
-		code := m.Run()
-		if err := goleak.Find(); err != nil && code == 0 {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return code
-	}, map[string]func(){"rooted": rooted})
-}
+func TestMain(m *testing.M) { testpod.Main(m, map[string]func(){"rooted": rooted}) }
 
 // rooted is a process whose root is its argument. It says when it is there and lives as long as its standard input.
 func rooted() {

@@ -14,24 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"podstep.dev/agent/internal/testpod"
 	"podstep.dev/internal/control"
 	"podstep.dev/internal/mux"
 	"podstep.dev/internal/wire"
 )
 
-func TestMain(m *testing.M) {
-	testpod.Main(func() int {
-		code := m.Run()
-		if err := goleak.Find(); err != nil && code == 0 {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return code
-	}, map[string]func(){"agent": main})
-}
+func TestMain(m *testing.M) { testpod.Main(m, map[string]func(){"agent": main}) }
 
 // agentProcess is a running podstep-agent with this test as its adapter.
 type agentProcess struct {

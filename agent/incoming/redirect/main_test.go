@@ -4,26 +4,15 @@ package redirect
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"testing"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"podstep.dev/agent/internal/testpod"
 )
 
-func TestMain(m *testing.M) {
-	testpod.Main(func() int {
-		code := m.Run()
-		if err := goleak.Find(); err != nil && code == 0 {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return code
-	}, map[string]func(){"powerless": powerless})
-}
+func TestMain(m *testing.M) { testpod.Main(m, map[string]func(){"powerless": powerless}) }
 
 // powerless says what a process without capabilities is told that wants to steal port 80.
 func powerless() {

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 const (
@@ -26,9 +28,9 @@ const (
 // As says as whom the tests run: "root" or "user".
 func As() string { return os.Getenv(roleVariable) }
 
-// Main is called by TestMain. run is m.Run or a wrapper of it; helpers are programs that the test binary plays when it
-// is started by [Helper].
-func Main(run func() int, helpers map[string]func()) {
+// Main is called by TestMain. A goroutine that is left fails the run. helpers are programs that the test binary plays
+// when it is started by [Helper].
+func Main(m *testing.M, helpers map[string]func()) {
 	role := os.Getenv(roleVariable)
 	if name, ok := strings.CutPrefix(role, "helper "); ok {
 		if name == "hold" {
@@ -43,7 +45,7 @@ func Main(run func() int, helpers map[string]func()) {
 			fmt.Fprintln(os.Stderr, "testpod:", err)
 			os.Exit(1)
 		}
-		os.Exit(run())
+		os.Exit(run(m))
 	}
 	code := 0
 	if os.Getuid() == 0 {
@@ -61,6 +63,15 @@ func Main(run func() int, helpers map[string]func()) {
 		code = c
 	}
 	os.Exit(code)
+}
+
+func run(m *testing.M) int {
+	code := m.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 func gid(uid int) int {
