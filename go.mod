@@ -35,3 +35,5 @@ require (
 	go.yaml.in/yaml/v4 v4.0.0-rc.2 // indirect
 	golang.org/x/tools v0.48.0 // indirect
 )
+
+ignore ./node_modules

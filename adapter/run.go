@@ -32,7 +32,7 @@ func Run(ctx context.Context, command Command, begin func(context.Context) (Borr
 		SessionDir: b.SessionDir(), Foreground: true,
 	})
 	if err != nil {
-		return status, errors.Join(launchFault(command, err), b.Close())
+		return status, errors.Join(fault.Or(err, fault.LauncherFailed, "cannot start "+command.Argv[0]), b.Close())
 	}
 	// What the program left behind ends first: it must not run on with half a network. Nobody listens any more, so the
 	// target answers meanwhile.
@@ -57,12 +57,4 @@ func Run(ctx context.Context, command Command, begin func(context.Context) (Borr
 			return status, err
 		}
 	}
-}
-
-func launchFault(command Command, err error) error {
-	var known *fault.Fault
-	if errors.As(err, &known) {
-		return known
-	}
-	return fault.New(fault.LauncherFailed, "cannot start "+command.Argv[0], err)
 }

@@ -133,10 +133,7 @@ func (o *owner) started(ctx context.Context, a startDebugger, r *instance, w deb
 
 // startFault keeps a fault and makes anything else one.
 func startFault(name string, err error) error {
-	if f := fault.As(err); f.ID != fault.Internal {
-		return f
-	}
-	return fault.New(fault.DebuggerStart, name+" could not be started", err)
+	return fault.Or(err, fault.DebuggerStart, name+" could not be started")
 }
 
 // endDebugger ends the running debugger; gone follows.

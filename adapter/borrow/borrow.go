@@ -133,11 +133,7 @@ func (b *Borrow) attachFault(err error) error {
 	if errors.As(err, &version) {
 		return fault.New(fault.AgentVersion, fmt.Sprintf("the agent of %s cannot be used", b.target), err)
 	}
-	var known *fault.Fault
-	if errors.As(err, &known) {
-		return known
-	}
-	return fault.New(fault.AgentStart, fmt.Sprintf("cannot attach to %s", b.target), err)
+	return fault.Or(err, fault.AgentStart, fmt.Sprintf("cannot attach to %s", b.target))
 }
 
 // intercept gets ready for the launchers that the debugger or the person will start.
@@ -167,11 +163,7 @@ func (b *Borrow) intercept(d wire.Description, opts Options) (err error) {
 		},
 	})
 	if err != nil {
-		var known *fault.Fault
-		if errors.As(err, &known) {
-			return known
-		}
-		return fault.New(fault.LauncherFailed, "cannot prepare the interception", err)
+		return fault.Or(err, fault.LauncherFailed, "cannot prepare the interception")
 	}
 	b.tunnel.Log, b.tunnel.Ports, b.tunnel.Deliver = b.log.Named("tunnel"), b.mirror.Incoming.Ports, b.host.Deliver
 	b.group.Go(func() error {
@@ -239,7 +231,7 @@ func (b *Borrow) Close() error {
 	var err error
 	b.closing.Do(func() {
 		if b.control != nil {
-			b.Release()
+			b.release()
 		}
 		b.end(mux.ErrClosed)
 		if b.host != nil {

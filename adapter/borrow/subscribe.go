@@ -79,9 +79,9 @@ func (b *Borrow) subscribeFault(port uint16, err error) *fault.Fault {
 	return fault.New(fault.SubscribeRefused, fmt.Sprintf("cannot %s port %d of %s", b.mirror.Incoming.Mode, port, b.target), err)
 }
 
-// Release ends the subscriptions: the target serves by itself again. What was delivered goes on. It returns within half
+// release ends the subscriptions: the target serves by itself again. What was delivered goes on. It returns within half
 // a second; what an agent that does not answer holds is undone when the link ends.
-func (b *Borrow) Release() {
+func (b *Borrow) release() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), 500*time.Millisecond)
 	defer cancel()
 	b.mu.Lock()

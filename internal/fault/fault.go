@@ -51,11 +51,14 @@ func New(id ID, what string, err error) *Fault {
 	return &Fault{ID: id, What: what, Err: err}
 }
 
-// As returns the fault in err's chain, or wraps err as Internal.
-func As(err error) *Fault {
+// Or keeps the fault in err's chain, or makes one of the kind id that wraps err.
+func Or(err error, id ID, what string) *Fault {
 	var f *Fault
 	if errors.As(err, &f) {
 		return f
 	}
-	return &Fault{ID: Internal, What: "unexpected error", Err: err}
+	return New(id, what, err)
 }
+
+// As returns the fault in err's chain, or wraps err as Internal.
+func As(err error) *Fault { return Or(err, Internal, "unexpected error") }

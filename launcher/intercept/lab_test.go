@@ -350,33 +350,14 @@ func eventually(t testing.TB, what string, ok func() bool) {
 // echo serves TCP: it sends back what it gets, line by line behind its name. It returns its address.
 func echo(t testing.TB, name string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conns sync.WaitGroup
-	conns.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			conns.Go(func() {
-				defer func() { _ = c.Close() }()
-				_, _ = io.WriteString(c, name+":")
-				_, _ = io.Copy(c, c)
-			})
-		}
+	return listen(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, name+":")
+		_, _ = io.Copy(c, c)
 	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		conns.Wait()
-	})
-	return l.Addr().String()
 }
 
 // listen serves TCP by handle, which need not close, and returns its address.
-func listen(t testing.TB, handle func(c io.ReadCloser)) string {
+func listen(t testing.TB, handle func(c net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -5,6 +5,7 @@ package intercept_test
 import (
 	"errors"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -187,7 +188,7 @@ for port in (1, 2):
 func TestLastBytesArriveAfterTheProgramIsGone(t *testing.T) {
 	l := newLab(t)
 	got := make(chan string, 1)
-	srv := listen(t, func(c io.ReadCloser) {
+	srv := listen(t, func(c net.Conn) {
 		b, _ := io.ReadAll(c)
 		got <- string(b)
 	})

@@ -25,9 +25,6 @@ const (
 	ordinary = 12345
 )
 
-// As says as whom the tests run: "root" or "user".
-func As() string { return os.Getenv(roleVariable) }
-
 // Main is called by TestMain. A goroutine that is left fails the run. helpers are programs that the test binary plays
 // when it is started by [Helper].
 func Main(m *testing.M, helpers map[string]func()) {

@@ -78,9 +78,6 @@ func (c *Client) Close() error {
 	return err
 }
 
-// Done is closed when the other end closed the connection.
-func (c *Client) Done() <-chan struct{} { return c.done }
-
 // Handle answers the other end's requests of that command. Requests without a handler fail.
 func (c *Client) Handle(command string, answer func(Message) (any, error)) {
 	c.mu.Lock()
