@@ -3,6 +3,19 @@
 // the JSON schema, the extension's attributes and docs/configuration.md are generated from them (see gen).
 package config
 
+// Which pods of a workload are borrowed.
+const (
+	PodsAll = "all"
+	PodsOne = "one"
+)
+
+// Kinds of agents.
+const (
+	AgentAuto      = "auto"
+	AgentEphemeral = "ephemeral"
+	AgentJob       = "job"
+)
+
 // Modes of incoming traffic.
 const (
 	// Mirrored traffic is a copy: the target answers, the debuggee's answers are dropped.
@@ -17,6 +30,16 @@ const (
 type Mirror struct {
 	// The process to stand in for: `process/PID`, a process on this machine in a network namespace of its own.
 	Target string `json:"target" jsonschema:"required,example=process/4242"`
+	// The kubeconfig file. Without it kubectl's: $KUBECONFIG, or .kube/config in the home directory.
+	Kubeconfig string `json:"kubeconfig,omitempty"`
+	// The context of the kubeconfig. Without it the current one.
+	Context string `json:"context,omitempty"`
+	// The target's namespace. Without it the context's.
+	Namespace string `json:"namespace,omitempty"`
+	// Of a workload with several replicas: `all` borrows every ready pod, also those that come later, `one` a single one.
+	Pods string `json:"pods" jsonschema:"enum=all,enum=one,default=all"`
+	// How the agent gets beside a target in a cluster.
+	Agent Agent `json:"agent"`
 	// Requests that others make to the target.
 	Incoming Incoming `json:"incoming"`
 	// Connections that the debuggee makes.
@@ -27,6 +50,19 @@ type Mirror struct {
 	Hostname bool `json:"hostname" jsonschema:"default=true"`
 	// Which of the target's environment variables the debuggee gets.
 	Env Env `json:"env"`
+}
+
+// Agent says how the agent gets beside a target in a cluster, and how long it stays.
+type Agent struct {
+	// `ephemeral` adds an ephemeral container to the target's pod; `job` runs a pod on the target's node that enters the
+	// target's namespaces, and leaves no entry in the target's pod; `auto` takes the first of the two that the cluster allows.
+	Kind string `json:"kind" jsonschema:"enum=auto,enum=ephemeral,enum=job,default=auto"`
+	// The namespace of the agent's own pod (`job`, and a session without a target). Without it the target's.
+	Namespace string `json:"namespace,omitempty"`
+	// The agent's image. Without it that of this release.
+	Image string `json:"image,omitempty"`
+	// How many seconds an idle agent stays after a session, so that the next one starts at once. 0: it goes with the session.
+	Linger int `json:"linger" jsonschema:"default=60,minimum=0,maximum=3600"`
 }
 
 // Incoming says what happens to requests that others make to the target.
@@ -62,6 +98,8 @@ type Env struct {
 // Default is an empty block: traffic is mirrored, everything else is the target's. It has no target.
 func Default() Mirror {
 	return Mirror{
+		Pods:     PodsAll,
+		Agent:    Agent{Kind: AgentAuto, Linger: 60},
 		Incoming: Incoming{Mode: ModeMirror},
 		Outgoing: Outgoing{TCP: true},
 		DNS:      true,

@@ -11,15 +11,22 @@ import (
 // KindProcess is the kind of a target that is a process on this machine.
 const KindProcess = "process"
 
+// KindTargetless is a session without a target: the network and the names of a namespace, and no incoming traffic.
+const KindTargetless = "targetless"
+
 // maxPID is the kernel's PID_MAX_LIMIT on 64 bit (include/linux/threads.h).
 const maxPID = 1 << 22
 
 // Target is what is borrowed, taken apart.
 type Target struct {
-	// Kind is KindProcess.
+	// Kind is KindProcess, KindTargetless or a kind of workload in its long form: "deployment".
 	Kind string
 	// PID is the process of a KindProcess target.
 	PID int
+	// Name is the workload's, empty for the other kinds.
+	Name string
+	// Container is the container's name, empty when podstep chooses it.
+	Container string
 }
 
 // String is the form that ParseTarget reads.

@@ -91,8 +91,8 @@ func TestCallsReachTheAgentAndItsAnswersComeBack(t *testing.T) {
 			return description, nil
 		},
 		subscribe: func(_ context.Context, p wire.SubscribeParams) (wire.Subscription, error) {
-			if want := (wire.SubscribeParams{Port: 80, Mode: wire.ModeSteal}); p != want {
-				t.Errorf("subscribe %+v, want %+v", p, want)
+			if diff := cmp.Diff(wire.SubscribeParams{Port: 80, Mode: wire.ModeSteal}, p); diff != "" {
+				t.Error(diff)
 			}
 			return wire.Subscription{ID: 7}, nil
 		},

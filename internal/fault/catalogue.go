@@ -18,10 +18,16 @@ const (
 	TargetForbidden  ID = 2002
 	TargetShared     ID = 2003
 	TargetGone       ID = 2004
+	NoCluster        ID = 2005
+	Forbidden        ID = 2006
+	NotReady         ID = 2007
 	AgentMissing     ID = 3001
 	AgentStart       ID = 3002
 	AgentVersion     ID = 3003
 	LinkLost         ID = 3004
+	AgentImage       ID = 3005
+	AgentRefused     ID = 3006
+	AgentPending     ID = 3007
 	DebuggerMissing  ID = 4001
 	DebuggerStart    ID = 4002
 	DebuggerLost     ID = 4003
@@ -33,6 +39,7 @@ const (
 	LauncherFailed   ID = 5004
 	PortTaken        ID = 6001
 	SubscribeRefused ID = 6002
+	StealDenied      ID = 6003
 	Internal         ID = 9001
 )
 
@@ -50,14 +57,20 @@ var catalogue = map[ID]Entry{
 	BadConfig:        {"The configuration is not valid", "The launch configuration or its \"mirror\" block has unknown keys or values out of range.", "Run: podstep check FILE. It lists everything that is wrong, with line numbers."},
 	BadFile:          {"A file cannot be read", "A file named on the command line does not exist, may not be read or is no JSON.", "Check the path and its permissions."},
 	BadUsage:         {"The command line is not valid", "A flag or an argument is missing, unknown or out of range.", "See: podstep help COMMAND"},
-	NoTarget:         {"The target does not exist", "There is no such process.", "Check \"target\" in the \"mirror\" block, for example process/4242."},
+	NoTarget:         {"The target does not exist", "There is no such process, workload, pod or container.", "Check \"target\" in the \"mirror\" block; podstep targets lists what a cluster has."},
 	TargetForbidden:  {"The target may not be entered", "The process belongs to another user, or its namespaces may not be joined.", "Choose a process of your own, or run as its owner."},
 	TargetShared:     {"The target has no network namespace of its own", "The process shares this machine's network, so borrowing its traffic would take the machine's.", "Choose a process in a container or in a network namespace of its own."},
 	TargetGone:       {"The target ended", "The target's process ended while the session was running.", "Start it again, then start the session again."},
+	NoCluster:        {"The cluster cannot be reached", "The kubeconfig has no usable context, its credentials were refused, or the API server does not answer.", "Try: kubectl get pods. podstep uses the same kubeconfig, context and namespace."},
+	Forbidden:        {"A permission is missing in the cluster", "The API server refused a request of podstep for the user of the kubeconfig.", "Ask for the role that this prints: podstep rbac -n NAMESPACE"},
+	NotReady:         {"No pod of the target is ready", "The workload has no pod at this moment, or none that is ready.", "See: podstep targets"},
 	AgentMissing:     {"The agent's program is missing", "podstep-agent is looked for beside podstep, then on PATH.", "Install all three programs into one directory: make build."},
 	AgentStart:       {"The agent could not start", "The agent's program ended before it greeted.", "Look at the agent's own words above."},
 	AgentVersion:     {"The agent speaks another version", "A podstep of another major version holds the agent of this target.", "Use the same major version as the holder, or wait until that session ends."},
 	LinkLost:         {"The link to the agent was lost", "The agent was ended or the transport broke; the target serves by itself again.", "Start the session again."},
+	AgentImage:       {"The agent's image cannot be run", "The node could not pull the image, or what it pulled does not run there.", "Make the image available to the cluster and name it in \"agent\": {\"image\": ...}."},
+	AgentRefused:     {"The cluster does not admit the agent", "Pod Security or an admission policy of the namespace refused what the agent needs for this session.", "Leave away what needs it (\"incoming\": {\"mode\": \"off\"} needs no capability), or let the agent run elsewhere: \"agent\": {\"kind\": \"job\", \"namespace\": ...}."},
+	AgentPending:     {"The agent did not start in time", "The agent's container or pod was created and did not come to run.", "See the cause: podstep doctor and the pod's events say more."},
 	DebuggerMissing:  {"The debugger is not installed", "The debugger's program was not found.", "Install it, or give its path in the launch configuration."},
 	DebuggerStart:    {"The debugger could not start", "The debugger ended or did not answer before the session began.", "Look at the debugger's own words above."},
 	DebuggerLost:     {"The debugger ended unexpectedly", "The debugger crashed or was killed.", "Start the session again."},
@@ -69,6 +82,7 @@ var catalogue = map[ID]Entry{
 	LauncherFailed:   {"The debuggee could not be started under interception", "The launcher ended before the debuggee ran.", "Look at the launcher's own words above."},
 	PortTaken:        {"The port is stolen by another session", "Only one unfiltered session can steal a port of a target at a time.", "Ask the holder, use \"incoming\": {\"mode\": \"mirror\"}, or choose another port."},
 	SubscribeRefused: {"The agent cannot take the port's traffic", "The agent lacks a capability or the kernel lacks nf_tables with tproxy.", "See the cause; mirroring needs NET_RAW, stealing NET_ADMIN."},
+	StealDenied:      {"Stealing is not allowed here", "The annotation podstep.dev/steal of the namespace or of the workload denies it, or allows only filtered steals.", "Use \"incoming\": {\"mode\": \"mirror\"}, or ask whoever set the annotation."},
 	Internal:         {"Something unexpected happened", "This is a defect of podstep.", "Please report it with the debug log."},
 }
 

@@ -26,8 +26,8 @@ func libraries() []rule {
 		{"github.com/google/go-dap", []string{"adapter/dap", "internal/testkit", "test"}, true, "its codec drops fields and refuses long messages: only typed messages that we author use it"},
 		{"github.com/hashicorp/yamux", []string{"internal/mux"}, false, "its Close is a half-close and it has no reset: it is wrapped once"},
 		{"github.com/sourcegraph/jsonrpc2", []string{"internal/control"}, false, "its handlers run on the read loop and its errors lose their type: it is wrapped once"},
-		{"k8s.io", []string{"adapter/cluster"}, false, "a Kubernetes client is 22 MB and 7 ms of start in every program that has it"},
-		{"sigs.k8s.io", []string{"adapter/cluster"}, false, "a Kubernetes client is 22 MB and 7 ms of start in every program that has it"},
+		{"k8s.io", []string{"adapter/cluster", "test/e2e"}, false, "a Kubernetes client is 22 MB and 7 ms of start in every program that has it"},
+		{"sigs.k8s.io", []string{"adapter/cluster", "test/e2e"}, false, "a Kubernetes client is 22 MB and 7 ms of start in every program that has it"},
 		{"github.com/invopop/jsonschema", []string{"adapter/config/gen"}, false, "the schema is made from comments, which a binary does not have"},
 		{"github.com/spf13/cobra", []string{"adapter/cmd"}, false, "logic does not know flags"},
 		{"github.com/google/nftables", []string{"agent/incoming"}, true, "kernel rules have one place, with their undo"},
@@ -60,6 +60,7 @@ func standardOnly() map[string]string {
 func acquainted() map[string]string {
 	return map[string]string{
 		"adapter/config": "its values are what the adapter's rooms are given",
+		"adapter/place":  "it is what whoever finds targets and whoever borrows them agree on",
 		"launcher/rules": "its values are what the supervisor is given",
 	}
 }

@@ -10,6 +10,9 @@ const (
 	MethodDescribe    = "describe"
 	MethodSubscribe   = "subscribe"
 	MethodUnsubscribe = "unsubscribe"
+	MethodPaused      = "paused"
+	MethodLeave       = "leave"
+	MethodSessions    = "sessions"
 
 	NoticeEnded = "ended"
 	NoticeLost  = "lost"
@@ -46,6 +49,11 @@ const (
 type SubscribeParams struct {
 	Port uint16 `json:"port"`
 	Mode Mode   `json:"mode"`
+	// Probes are HTTP probes of the port: GET requests of the kubelet (User-Agent "kube-probe/") for one of these paths. A
+	// thief leaves them to the target.
+	Probes []string `json:"probes,omitempty"`
+	// Loopback takes only what comes over the loopback interface: a sidecar hands the target its traffic there.
+	Loopback bool `json:"loopback,omitempty"`
 }
 
 // Subscription is the grant. It ends with Unsubscribe or with the link.
@@ -78,4 +86,32 @@ type Holder struct {
 	Name    string    `json:"name"`
 	Session string    `json:"session,omitempty"`
 	Since   time.Time `json:"since"`
+}
+
+// PausedParams tells whether the session's debugger is stopped, for others who ask who holds a port.
+type PausedParams struct {
+	Paused bool `json:"paused"`
+}
+
+// LeaveParams is the adapter's farewell: the session is over, its link is about to end.
+type LeaveParams struct {
+	// Linger is how many seconds the agent may stay when it has no other session. 0: it goes at once.
+	Linger int `json:"linger"`
+}
+
+// Session is one session of an agent, as MethodSessions lists them.
+type Session struct {
+	Holder
+	// Program is the adapter's release: "podstep 0.1.0".
+	Program string `json:"program"`
+	// Subscriptions are in the order in which they began.
+	Subscriptions []SubscribeParams `json:"subscriptions"`
+	// Paused says whether the debugger is stopped, PausedSince since when.
+	Paused      bool      `json:"paused"`
+	PausedSince time.Time `json:"pausedSince,omitzero"`
+}
+
+// Sessions is the answer to MethodSessions.
+type Sessions struct {
+	Sessions []Session `json:"sessions"`
 }

@@ -1,0 +1,2 @@
+// Package api connects to a cluster as kubectl does.
+package api
