@@ -1,25 +1,12 @@
 package api
 
 import (
-	_ "github.com/go-logr/zapr"
 	_ "k8s.io/api/core/v1"
 	_ "k8s.io/apimachinery/pkg/apis/meta/v1"
 	_ "k8s.io/client-go/discovery"
-	_ "k8s.io/client-go/dynamic"
 	_ "k8s.io/client-go/dynamic/fake"
-	_ "k8s.io/client-go/kubernetes"
 	_ "k8s.io/client-go/kubernetes/fake"
-	_ "k8s.io/client-go/informers"
-	_ "k8s.io/client-go/metadata"
-	_ "k8s.io/client-go/restmapper"
-	_ "k8s.io/client-go/tools/clientcmd"
 	_ "k8s.io/client-go/tools/remotecommand"
-	_ "k8s.io/client-go/tools/watch"
-	_ "k8s.io/client-go/tools/cache"
-	_ "k8s.io/client-go/tools/portforward"
-	_ "k8s.io/client-go/transport"
-	_ "k8s.io/client-go/util/retry"
-	_ "k8s.io/klog/v2"
 	_ "k8s.io/utils/ptr"
 	_ "sigs.k8s.io/yaml"
 )
