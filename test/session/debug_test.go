@@ -6,11 +6,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,35 +15,9 @@ import (
 	"podstep.dev/internal/fault"
 	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/testkit/dapclient"
+	"podstep.dev/internal/testkit/desk"
+	"podstep.dev/internal/testkit/visit"
 )
-
-// lineOf returns the line of file that contains text.
-func lineOf(t *testing.T, file, text string) int {
-	t.Helper()
-	source, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, line := range strings.Split(string(source), "\n") {
-		if strings.Contains(line, text) {
-			return i + 1
-		}
-	}
-	t.Fatalf("%s has no line with %q", file, text)
-	return 0
-}
-
-// python is an interpreter with debugpy.
-func python(t *testing.T) string {
-	t.Helper()
-	for _, p := range []string{os.Getenv("PODSTEP_TEST_PYTHON"), filepath.Join(root(), "build/venv/bin/python"), "python3"} {
-		if p != "" && exec.Command(p, "-c", "import debugpy").Run() == nil {
-			return p
-		}
-	}
-	t.Skip("no Python with debugpy: make venv")
-	return ""
-}
 
 // dlvAttributes launch the shop's source under dlv, which podstep builds.
 func (s *stage) dlvAttributes() map[string]any {
@@ -60,36 +31,9 @@ func (s *stage) dlvAttributes() map[string]any {
 func (s *stage) debugpyAttributes(console string) map[string]any {
 	return map[string]any{
 		"type": "debugpy", "request": "launch", "program": filepath.Join(root(), "test/debuggees/python/shop.py"),
-		"python": []string{python(s.t)}, "console": console, "justMyCode": true,
+		"python": []string{desk.Python(s.t, root())}, "console": console, "justMyCode": true,
 		"env": map[string]string{"ANSWERED_BY": "debuggee", "SHOP_PORT": "8080"}, "mirror": s.steal(),
 	}
-}
-
-// terminal plays the editor's: what is run in it is no descendant of podstep.
-func (s *stage) terminal(d *session) (commands *[]string) {
-	commands = &[]string{}
-	d.Handle("runInTerminal", func(m dapclient.Message) (any, error) {
-		var request struct {
-			Cwd  string
-			Args []string
-			Env  map[string]string
-		}
-		if err := m.Decode(&request); err != nil {
-			return nil, err
-		}
-		cmd := exec.Command(request.Args[0], request.Args[1:]...)
-		cmd.Dir, cmd.Env = request.Cwd, append(os.Environ(), "XDG_RUNTIME_DIR="+s.runtime, s.mark)
-		for name, value := range request.Env {
-			cmd.Env = append(cmd.Env, name+"="+value)
-		}
-		*commands = append(slices.Clone(request.Args), slices.Collect(maps.Values(request.Env))...)
-		if err := cmd.Start(); err != nil {
-			return nil, err
-		}
-		go func() { _ = cmd.Wait() }()
-		return map[string]int{"shellProcessId": os.Getpid()}, nil
-	})
-	return commands
 }
 
 // TestBreakpointStopsOnStolenRequest is the main job, with every debugger and console: a stolen request stops, its
@@ -109,9 +53,9 @@ func TestBreakpointStopsOnStolenRequest(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)
 			attributes := c.attributes(s)
-			d := s.start(c.adapterID)
-			commands := s.terminal(d)
-			if err := d.Launch(s.ctx, attributes, map[string][]int{c.file: {lineOf(t, c.file, c.line)}}); err != nil {
+			d := s.Start(c.adapterID)
+			commands := d.Terminal()
+			if err := d.Launch(s.ctx, attributes, map[string][]int{c.file: {desk.LineOf(t, c.file, c.line)}}); err != nil {
 				t.Fatalf("%v\n%s", err, d.Outputs())
 			}
 			stop, err := d.Stopped(s.ctx)
@@ -119,12 +63,8 @@ func TestBreakpointStopsOnStolenRequest(t *testing.T) {
 				t.Fatalf("%v\n%s", err, d.Outputs())
 			}
 			stopped := time.Now()
-			s.await("the target answers while the debugger is stopped", stopped, by("target"))
-			frames, err := d.Frames(s.ctx, stop.ThreadID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			variables, err := d.Variables(s.ctx, frames[0].ID)
+			s.await("the target answers while the debugger is stopped", stopped, visit.By("target"))
+			variables, err := d.TopVariables(s.ctx, stop.ThreadID)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,15 +72,14 @@ func TestBreakpointStopsOnStolenRequest(t *testing.T) {
 				t.Errorf("the debuggee sees the client as %q, want %s:PORT", got, clientAddress)
 			}
 			id := strings.Trim(variables[c.id], `"'`)
-			clearBreakpoints(t, s, d, c.file)
-			if _, err := d.Request(s.ctx, "continue", map[string]any{"threadId": stop.ThreadID}); err != nil {
+			if err := errors.Join(d.ClearBreakpoints(s.ctx, c.file), d.Resume(s.ctx, stop.ThreadID)); err != nil {
 				t.Fatal(err)
 			}
 			// The very request that stopped is answered by the debuggee; its price came from a name of the pod.
-			s.await("the stopped request is answered by the debuggee", time.Time{}, func(r request) bool {
-				return r.By == "debuggee" && r.Took > 0 && r.Price > 0 && r.ended().After(stopped) && r.Began.Before(stopped)
+			s.await("the stopped request is answered by the debuggee", time.Time{}, func(r visit.Request) bool {
+				return r.By == "debuggee" && r.Took > 0 && r.Price > 0 && r.Ended().After(stopped) && r.Began.Before(stopped)
 			})
-			s.await("the debuggee answers again", time.Now(), by("debuggee"))
+			s.await("the debuggee answers again", time.Now(), visit.By("debuggee"))
 			if strings.Contains(strings.Join(*commands, " "), "orange") {
 				t.Error("the pod's environment is in the terminal's command")
 			}
@@ -151,38 +90,23 @@ func TestBreakpointStopsOnStolenRequest(t *testing.T) {
 			if _, err := d.Request(s.ctx, "disconnect", map[string]any{}); err != nil {
 				t.Error(err)
 			}
-			s.await("the target answers", time.Now(), by("target"))
-			<-d.exited
+			s.await("the target answers", time.Now(), visit.By("target"))
+			<-d.Exited
 			s.cleared()
 		})
 	}
 }
 
-func clearBreakpoints(t *testing.T, s *stage, d *session, file string) {
-	t.Helper()
-	arguments := map[string]any{"source": map[string]any{"path": file}, "breakpoints": []any{}}
-	if _, err := d.Request(s.ctx, "setBreakpoints", arguments); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // restartOnce restarts the debuggee: the target answers meanwhile, and no request fails for want of somebody who listens.
-func restartOnce(t *testing.T, s *stage, d *session) {
+func restartOnce(t *testing.T, s *stage, d *desk.Session) {
 	t.Helper()
 	terminated := d.Count("terminated")
 	began := time.Now()
-	restart, err := d.Send("restart", map[string]any{})
-	if err != nil {
+	if err := d.Restart(s.ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Configure(s.ctx, restart, nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.Answer(s.ctx, restart); err != nil {
-		t.Fatal(err)
-	}
-	between := s.await("the target answers during the restart", began, by("target"))
-	s.await("the debuggee answers after the restart", between.Began, by("debuggee"))
+	between := s.await("the target answers during the restart", began, visit.By("target"))
+	s.await("the debuggee answers after the restart", between.Began, visit.By("debuggee"))
 	if got := d.Count("terminated"); got != terminated {
 		t.Errorf("a restart sent terminated to the editor")
 	}
@@ -197,9 +121,9 @@ func TestDebuggeeGetsEnvironmentAndHostname(t *testing.T) {
 	if err := os.WriteFile(script, []byte(source), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d := s.start("debugpy")
+	d := s.Start("debugpy")
 	mirror := map[string]any{"target": s.target(), "incoming": map[string]any{"mode": "off"}, "env": map[string]any{"override": map[string]string{"LOG": "debug"}}}
-	attributes := map[string]any{"type": "debugpy", "request": "launch", "program": script, "python": []string{python(t)}, "console": "internalConsole",
+	attributes := map[string]any{"type": "debugpy", "request": "launch", "program": script, "python": []string{desk.Python(t, root())}, "console": "internalConsole",
 		"env": map[string]string{"ANSWERED_BY": "me"}, "mirror": mirror}
 	if err := d.Launch(s.ctx, attributes, nil); err != nil {
 		t.Fatal(err)
@@ -215,19 +139,19 @@ func TestDebuggeeGetsEnvironmentAndHostname(t *testing.T) {
 		t.Error(err)
 	}
 	_, _ = d.Request(s.ctx, "disconnect", map[string]any{})
-	<-d.exited
+	<-d.Exited
 	s.cleared()
 }
 
 // TestMirrorGivesACopy : the target goes on answering every request and the debuggee gets each one too.
 func TestMirrorGivesACopy(t *testing.T) {
 	s := newStage(t)
-	d := s.start("go")
+	d := s.Start("go")
 	attributes := s.dlvAttributes()
 	attributes["mode"], attributes["program"] = "exec", filepath.Join(kit, "shop")
 	attributes["mirror"] = map[string]any{"target": s.target(), "incoming": map[string]any{"ports": map[string]int{"80": 8080}}}
 	file := filepath.Join(root(), "test/debuggees/go/shop/main.go")
-	if err := d.Launch(s.ctx, attributes, map[string][]int{file: {lineOf(t, file, "<- the demo's breakpoint")}}); err != nil {
+	if err := d.Launch(s.ctx, attributes, map[string][]int{file: {desk.LineOf(t, file, "<- the demo's breakpoint")}}); err != nil {
 		t.Fatalf("%v\n%s", err, d.Outputs())
 	}
 	began := time.Now()
@@ -235,27 +159,23 @@ func TestMirrorGivesACopy(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, d.Outputs())
 	}
-	frames, err := d.Frames(s.ctx, stop.ThreadID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	variables, err := d.Variables(s.ctx, frames[0].ID)
+	variables, err := d.TopVariables(s.ctx, stop.ThreadID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Trim(variables["client"], `"`); !strings.HasPrefix(got, clientAddress+":") {
 		t.Errorf("the debuggee sees the client as %q, want %s:PORT", got, clientAddress)
 	}
-	s.await("the target answers", began, by("target"))
+	s.await("the target answers", began, visit.By("target"))
 	if tables := s.tables(); tables != "" {
 		t.Errorf("a mirror made rules: %s", tables)
 	}
 	_, _ = d.Request(s.ctx, "disconnect", map[string]any{})
-	<-d.exited
-	if failed := s.client.failed(began); len(failed) > 0 {
-		t.Errorf("%d requests failed%s", len(failed), summary(failed))
+	<-d.Exited
+	if failed := s.client.Failed(began); len(failed) > 0 {
+		t.Errorf("%d requests failed%s", len(failed), visit.Summary(failed))
 	}
-	if r, ok := s.client.first(began, by("debuggee")); ok {
+	if r, ok := s.client.First(began, visit.By("debuggee")); ok {
 		t.Errorf("the debuggee answered a mirrored request: %+v", r)
 	}
 	s.cleared()
@@ -288,7 +208,7 @@ func TestFaultsAreOneAnswer(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			d := s.start("go")
+			d := s.Start("go")
 			attributes := map[string]any{"type": "go", "request": "launch", "mode": "exec", "program": filepath.Join(kit, "shop"), "mirror": s.steal()}
 			c.change(attributes)
 			err := d.Launch(s.ctx, attributes, nil)
@@ -303,7 +223,7 @@ func TestFaultsAreOneAnswer(t *testing.T) {
 				t.Errorf("failure %d is in no catalogue", failure.ID)
 			}
 			_, _ = d.Request(s.ctx, "disconnect", map[string]any{})
-			<-d.exited
+			<-d.Exited
 			s.cleared()
 		})
 	}
@@ -313,7 +233,7 @@ func TestFaultsAreOneAnswer(t *testing.T) {
 func TestPortHasOneThief(t *testing.T) {
 	s := newStage(t)
 	first := s.launchShop()
-	d := s.start("go")
+	d := s.Start("go")
 	attributes := map[string]any{"type": "go", "request": "launch", "mode": "exec", "program": filepath.Join(kit, "shop"), "mirror": s.steal()}
 	began := time.Now()
 	err := d.Launch(s.ctx, attributes, nil)
@@ -322,23 +242,23 @@ func TestPortHasOneThief(t *testing.T) {
 		t.Errorf("second thief: %v, want fault %d that names the holder", err, fault.PortTaken)
 	}
 	_, _ = d.Request(s.ctx, "disconnect", map[string]any{})
-	<-d.exited
-	s.await("the first session's debuggee answers", began, by("debuggee"))
+	<-d.Exited
+	s.await("the first session's debuggee answers", began, visit.By("debuggee"))
 	_, _ = first.Request(s.ctx, "disconnect", map[string]any{})
-	<-first.exited
+	<-first.Exited
 	s.cleared()
 }
 
 // TestRunPassesSignalsAndStatus : a run is the same session without a debugger.
 func TestRunPassesSignalsAndStatus(t *testing.T) {
 	s := newStage(t)
-	cmd := s.command("run", "--target", s.target(), "--steal", "80:8080", "--env", "ANSWERED_BY=debuggee", "--env", "SHOP_PORT=8080", "--", filepath.Join(kit, "shop"))
+	cmd := s.Command("run", "--target", s.target(), "--steal", "80:8080", "--env", "ANSWERED_BY=debuggee", "--env", "SHOP_PORT=8080", "--", filepath.Join(kit, "shop"))
 	var out testkit.Output
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s.await("the command answers", time.Now(), by("debuggee"))
+	s.await("the command answers", time.Now(), visit.By("debuggee"))
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +268,7 @@ func TestRunPassesSignalsAndStatus(t *testing.T) {
 	}
 	s.cleared()
 	var answer bytes.Buffer
-	curl := s.command("run", "--target", s.target(), "--", "curl", "-sS", "--max-time", "10", "http://stock:81/price/1")
+	curl := s.Command("run", "--target", s.target(), "--", "curl", "-sS", "--max-time", "10", "http://stock:81/price/1")
 	curl.Stdout, curl.Stderr = &answer, os.Stderr
 	if err := curl.Run(); err != nil {
 		t.Errorf("curl of a name of the pod: %v", err)
@@ -357,7 +277,7 @@ func TestRunPassesSignalsAndStatus(t *testing.T) {
 	if json.Unmarshal(bytes.TrimSpace(answer.Bytes()), &price) != nil || price == 0 {
 		t.Errorf("the stock said %q", answer.String())
 	}
-	if err := s.command("run", "--target", s.target(), "--", "sh", "-c", "exit 7").Run(); err == nil || err.Error() != "exit status 7" {
+	if err := s.Command("run", "--target", s.target(), "--", "sh", "-c", "exit 7").Run(); err == nil || err.Error() != "exit status 7" {
 		t.Errorf("exit 7: %v", err)
 	}
 	testkit.Eventually(t, "the session is gone", func() bool { return s.leftover() == "" })

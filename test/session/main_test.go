@@ -6,10 +6,10 @@ package session
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
+	"podstep.dev/internal/testkit/desk"
 	"podstep.dev/internal/testkit/pod"
 )
 
@@ -45,7 +45,7 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(kit)
-	if err := build(kit); err != nil {
+	if err := desk.BuildKit(root(), kit); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -54,37 +54,6 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
-}
-
-// build makes the services, for the pod and, with what a debugger needs, for the session.
-func build(dir string) error {
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
-	}
-	for _, args := range [][]string{
-		{"build", "-gcflags=all=-N -l", "-o", filepath.Join(dir, "shop"), "./test/debuggees/go/shop"},
-		{"build", "-o", filepath.Join(dir, "stock"), "./test/debuggees/go/stock"},
-	} {
-		cmd := exec.Command("go", args...)
-		cmd.Dir = root()
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("go %v: %w\n%s", args, err, out)
-		}
-	}
-	for name, from := range map[string]string{
-		"self": "/proc/self/exe", "podstep": root() + "/bin/podstep",
-		"podstep-launch": root() + "/bin/podstep-launch", "podstep-agent": root() + "/bin/podstep-agent",
-	} {
-		program, err := os.ReadFile(from)
-		if err != nil {
-			return fmt.Errorf("%w (make build makes the programs)", err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), program, 0o755); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // root is the module's directory.

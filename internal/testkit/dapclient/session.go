@@ -149,3 +149,37 @@ func (c *Client) Variables(ctx context.Context, frame int) (map[string]string, e
 	}
 	return values, nil
 }
+
+// ClearBreakpoints removes the breakpoints of a file.
+func (c *Client) ClearBreakpoints(ctx context.Context, file string) error {
+	_, err := c.Request(ctx, "setBreakpoints", map[string]any{"source": map[string]any{"path": file}, "breakpoints": []any{}})
+	return err
+}
+
+// Restart restarts the program and returns when that is answered.
+func (c *Client) Restart(ctx context.Context) error {
+	seq, err := c.Send("restart", map[string]any{})
+	if err != nil {
+		return err
+	}
+	if err := c.Configure(ctx, seq, nil); err != nil {
+		return err
+	}
+	_, err = c.Answer(ctx, seq)
+	return err
+}
+
+// Resume continues a stopped thread, and with it the others.
+func (c *Client) Resume(ctx context.Context, thread int) error {
+	_, err := c.Request(ctx, "continue", map[string]any{"threadId": thread})
+	return err
+}
+
+// TopVariables returns the innermost call's variables of a stopped thread.
+func (c *Client) TopVariables(ctx context.Context, thread int) (map[string]string, error) {
+	frames, err := c.Frames(ctx, thread)
+	if err != nil {
+		return nil, err
+	}
+	return c.Variables(ctx, frames[0].ID)
+}
