@@ -1,204 +1,255 @@
 //go:build linux
 
-// Package agent serves one session from inside the target: what the adapter at the other end of a link asks for is done
-// in the namespaces that the calling process is in, and undone when the link ends, however it ends.
+// Package agent serves sessions from inside the target: what the adapter at the other end of a link asks for is done in
+// the namespaces that the calling process is in, and undone when the link ends, however it ends. Sessions share nothing
+// but the memory that they may take of the pod, and know of each other only to say who holds what.
 package agent
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
-	"podstep.dev/agent/incoming"
-	"podstep.dev/agent/outgoing"
 	"podstep.dev/agent/target"
-	"podstep.dev/internal/control"
 	"podstep.dev/internal/mux"
 	"podstep.dev/internal/program"
 	"podstep.dev/internal/wire"
 )
 
-// ErrTargetGone is the end of a session whose target's process ended.
-var ErrTargetGone = errors.New("the target's process ended")
+// Reasons why an agent's, or a session's, time is over.
+var (
+	// ErrTargetGone : the process whose place the debuggee takes has ended.
+	ErrTargetGone = errors.New("the target's process ended")
+	// ErrUnjoined : no session came.
+	ErrUnjoined = errors.New("no session joined")
+	// ErrLeft : the last session is over, and the time that the agent was asked to stay.
+	ErrLeft = errors.New("the last session is over")
+	// ErrLost : the last link was lost and no session came back.
+	ErrLost = errors.New("the last link was lost and no session came back")
+	// ErrLifetime : Options.Lifetime is over.
+	ErrLifetime = errors.New("the agent's lifetime is over")
+	// errReplaced : the session came back over another link.
+	errReplaced = errors.New("the session goes on over another link")
+)
+
+// Steal says which steals an agent allows.
+type Steal string
+
+// The policies, as the annotation podstep.dev/steal has them.
+const (
+	StealAllow        Steal = "allow"
+	StealFilteredOnly Steal = "filtered-only"
+	StealDeny         Steal = "deny"
+)
 
 const (
-	// maxStreams bounds the adapter's streams: each takes buffers, which are the pod's memory.
+	// maxStreams bounds an adapter's streams: each takes buffers, which are the pod's memory.
 	maxStreams = 1024
-	// linkBudget is what may wait unread in the link's streams, in bytes. With the first bytes that incoming keeps (4 MiB)
-	// and a mirror's ring and copies (12 MiB) it makes the 32 MiB that an agent may take of the pod's memory.
-	linkBudget = 16 << 20
 	// noticeTimeout is how long the last notices may take before the link is closed.
 	noticeTimeout = 500 * time.Millisecond
 )
 
-// Options of Serve. The zero value works, except that Target is needed.
+// Options of an agent. The zero value works, except that Target is needed.
 type Options struct {
-	// Log receives the session's lines. If nil, nothing is logged.
+	// Log receives the sessions' lines. If nil, nothing is logged.
 	Log *zap.Logger
-	// Target is the process whose place the debuggee takes. Serve does not close it.
+	// Target is whose place the debuggee takes. The agent does not close it.
 	Target *target.Target
-	// Drain is how long connections that were passed through to the target may go on after the link's end. If zero, 800 ms: less than the
+	// Drain is how long connections that were passed through to the target may go on after a link's end. If zero, 800 ms: less than the
 	// second in which nothing of a session may be left.
 	Drain time.Duration
+	// Steal is what the target's owners allow. If empty, StealAllow.
+	Steal Steal
+	// Memory is the cap in bytes on all buffers of all sessions together: they are the pod's memory. If zero, 32 MiB.
+	Memory int
+	// Links is how many links are served at once; more are refused. If zero, 64.
+	Links int
+	// Unjoined is how long Run waits for the first session, and for one to come back when the last link was lost. If
+	// zero, 30 s.
+	Unjoined time.Duration
+	// Lifetime is when Run ends at the latest. If zero, 24 h.
+	Lifetime time.Duration
+}
+
+func (o Options) filled() Options {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Drain == 0 {
+		o.Drain = 800 * time.Millisecond
+	}
+	if o.Steal == "" {
+		o.Steal = StealAllow
+	}
+	if o.Memory == 0 {
+		o.Memory = 32 << 20
+	}
+	if o.Links == 0 {
+		o.Links = 64
+	}
+	if o.Unjoined == 0 {
+		o.Unjoined = 30 * time.Second
+	}
+	if o.Lifetime == 0 {
+		o.Lifetime = 24 * time.Hour
+	}
+	return o
+}
+
+// Agent serves the sessions of one target, each over a link of its own. It has no goroutines; Serve has those of its
+// session.
+type Agent struct {
+	opts Options
+	// changed has room for one: sessions came or went.
+	changed chan struct{}
+
+	mu       sync.Mutex
+	links    int
+	sessions []*session // in the order in which they joined
+	// until is when the agent may go while it has no session, and because of what.
+	until  time.Time
+	reason error
+}
+
+// New returns an agent without sessions.
+func New(opts Options) *Agent {
+	return &Agent{opts: opts.filled(), changed: make(chan struct{}, 1)}
 }
 
 // Serve serves one session over conn, which it owns, until the link or ctx ends or the target's process does
 // (ErrTargetGone). When it returns nothing of the session is left. A link that the adapter ended is no error.
-func Serve(ctx context.Context, conn io.ReadWriteCloser, opts Options) error {
-	if opts.Log == nil {
-		opts.Log = zap.NewNop()
+func (a *Agent) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
+	if !a.enter() {
+		return errors.Join(&wire.Refusal{Errno: syscall.EAGAIN, Text: "the agent serves as many links as it may"}, conn.Close())
 	}
-	if opts.Drain == 0 {
-		opts.Drain = 800 * time.Millisecond
-	}
+	defer a.leave()
 	link, err := mux.Start(ctx, conn, mux.AgentSide, mux.Options{
-		Log: opts.Log, Streams: maxStreams, Budget: linkBudget,
+		Log: a.opts.Log, Streams: maxStreams, Budget: a.opts.Memory / 2,
 		Hello: wire.Hello{Program: program.Agent + " " + program.Version()},
 	})
 	if err != nil {
 		return err
 	}
-	s := newSession(ctx, link, opts)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := newSession(ctx, a, link, cancel)
 	s.log.Info("session", zap.String("holder", link.Peer.Holder), zap.String("program", link.Peer.Program))
+	if s.counts() {
+		a.join(s)
+		defer a.part(s)
+	}
 	return s.run(ctx)
 }
 
-// session is one adapter's. Its goroutines, which run waits for: the link's Serve with those that it starts for each
-// stream, and the sender of notices.
-type session struct {
-	log      *zap.Logger
-	opts     Options
-	link     *mux.Session
-	incoming *incoming.Subscriptions
-	outgoing *outgoing.Outgoing
-
-	notices *notices
-
-	mu     sync.Mutex
-	server *control.Server
+// enter counts a link in, if there is room.
+func (a *Agent) enter() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.links >= a.opts.Links {
+		return false
+	}
+	a.links++
+	return true
 }
 
-func newSession(ctx context.Context, link *mux.Session, opts Options) *session {
-	s := &session{log: opts.Log, opts: opts, link: link, notices: startNotices(opts.Log)}
-	s.incoming = incoming.New(ctx, s.begin, incoming.Options{
-		Log:    opts.Log.Named("incoming"),
-		Holder: wire.Holder{Name: link.Peer.Holder, Session: link.Peer.Session},
-		Ended:  func(p wire.EndedParams) { s.notify(func(c *control.Server) error { return c.Ended(ctx, p) }) },
-		Lost:   func(p wire.LostParams) { s.notify(func(c *control.Server) error { return c.Lost(ctx, p) }) },
-	})
-	s.outgoing = outgoing.New(outgoing.Options{
-		Log: opts.Log.Named("outgoing"), Files: opts.Target.Files(),
-		Hostname: opts.Target.Hostname, Addresses: opts.Target.Addresses,
-	})
-	return s
+func (a *Agent) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.links--
 }
 
-// run ends the link for every reason there is, then undoes in reverse: rules and taken connections at once, then what
-// was passed through, last the streams.
-func (s *session) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var streams errgroup.Group
-	streams.Go(func() error { return s.link.Serve(func(st *mux.Stream) { s.serve(ctx, st) }) })
-	var err error
+// join adds a session. An older link of the same session may be half dead: it ends at once, and holds nothing any more
+// when join returns.
+func (a *Agent) join(s *session) {
+	a.mu.Lock()
+	var old *session
+	for i, o := range a.sessions {
+		if o.link.Peer.Session == s.link.Peer.Session {
+			old = o
+			a.sessions = slices.Delete(a.sessions, i, i+1)
+			break
+		}
+	}
+	a.sessions = append(a.sessions, s)
+	a.mu.Unlock()
+	a.notify()
+	if old != nil {
+		old.log.Info("replaced")
+		old.release(errReplaced)
+	}
+}
+
+// part removes a session that ended, and says how long the agent waits for another.
+func (a *Agent) part(s *session) {
+	stay, reason := s.linger(a.opts.Unjoined)
+	a.mu.Lock()
+	a.sessions = slices.DeleteFunc(a.sessions, func(o *session) bool { return o == s })
+	if until := time.Now().Add(stay); until.After(a.until) {
+		a.until, a.reason = until, reason
+	}
+	a.mu.Unlock()
+	a.notify()
+}
+
+func (a *Agent) notify() {
 	select {
-	case <-s.link.Done():
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	case <-s.opts.Target.Exited():
-		err = ErrTargetGone
-		s.incoming.End(wire.Refusal{Errno: syscall.ESRCH, Text: ErrTargetGone.Error()})
-		s.notices.flush(noticeTimeout)
-	}
-	cancel(incoming.ErrEnded)
-	closed := s.link.Close()
-	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Drain)
-	defer stop()
-	left := s.incoming.Close(drain)
-	s.notices.stop()
-	if cause := streams.Wait(); err == nil && !errors.Is(cause, mux.ErrPeerGone) && !errors.Is(cause, mux.ErrClosed) {
-		err = cause
-	}
-	s.log.Info("session ended", zap.Error(err))
-	return errors.Join(err, left, closed)
-}
-
-// begin begins a stream towards the adapter for incoming.
-func (s *session) begin(ctx context.Context, h wire.Header, first []byte) (incoming.Stream, error) {
-	st, err := s.link.Begin(ctx, h, first)
-	if err != nil {
-		return nil, err
-	}
-	return st, nil
-}
-
-// serve serves one of the adapter's streams.
-func (s *session) serve(ctx context.Context, st *mux.Stream) {
-	switch st.Header.Kind {
-	case wire.KindControl:
-		s.control(ctx, st)
-	case wire.KindDial:
-		s.outgoing.Dial(ctx, st, st.Header.Address)
-	case wire.KindDNS:
-		s.outgoing.DNS(ctx, st)
+	case a.changed <- struct{}{}:
 	default:
-		refusal := &wire.Refusal{Errno: syscall.ENOTSUP, Reason: wire.ReasonUnsupported, Text: fmt.Sprintf("stream of kind %q", st.Header.Kind)}
-		_ = st.Refuse(refusal)
 	}
 }
 
-// control answers the adapter's calls until the conversation ends, and the session with it.
-func (s *session) control(ctx context.Context, st *mux.Stream) {
-	s.mu.Lock()
-	if s.server != nil {
-		s.mu.Unlock()
-		_ = st.Refuse(&wire.Refusal{Errno: syscall.EBUSY, Text: "the session has its control stream"})
-		return
+// Run waits until the agent is of no more use and returns why: ErrTargetGone, ErrUnjoined, ErrLeft, ErrLost, ErrLifetime or
+// the cause of ctx's end. It ends no session: that is for the caller, by the context of Serve.
+func (a *Agent) Run(ctx context.Context) error {
+	lifetime := time.NewTimer(a.opts.Lifetime)
+	defer lifetime.Stop()
+	a.mu.Lock()
+	a.until, a.reason = time.Now().Add(a.opts.Unjoined), ErrUnjoined
+	a.mu.Unlock()
+	for {
+		over, stop, reason := a.idle()
+		select {
+		case <-ctx.Done():
+			reason = context.Cause(ctx)
+		case <-a.opts.Target.Exited():
+			reason = ErrTargetGone
+		case <-lifetime.C:
+			reason = ErrLifetime
+		case <-over:
+		case <-a.changed:
+			stop()
+			continue
+		}
+		stop()
+		return reason
 	}
-	if err := st.Opened(wire.Answer{}); err != nil {
-		s.mu.Unlock()
-		st.Reset()
-		return
+}
+
+// idle returns when the agent may go and because of what; a nil channel while it has sessions.
+func (a *Agent) idle() (over <-chan time.Time, stop func(), reason error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.sessions) > 0 {
+		return nil, func() {}, nil
 	}
-	server := control.NewServer(ctx, st, calls{s}, s.log)
-	s.server = server
-	s.mu.Unlock()
-	<-server.Done()
-	_ = s.link.Close()
+	timer := time.NewTimer(time.Until(a.until))
+	return timer.C, func() { timer.Stop() }, a.reason
 }
 
-// notify sends a notice without holding up whoever has it.
-func (s *session) notify(send func(*control.Server) error) {
-	s.mu.Lock()
-	server := s.server
-	s.mu.Unlock()
-	if server == nil {
-		return
+// Sessions lists the sessions in the order in which they joined.
+func (a *Agent) Sessions() wire.Sessions {
+	a.mu.Lock()
+	sessions := slices.Clone(a.sessions)
+	a.mu.Unlock()
+	list := wire.Sessions{Sessions: make([]wire.Session, 0, len(sessions))}
+	for _, s := range sessions {
+		list.Sessions = append(list.Sessions, s.describe())
 	}
-	s.notices.add(func() error { return send(server) })
-}
-
-// calls answers the control methods.
-type calls struct{ *session }
-
-// Describe tells what a process in the target sees.
-func (c calls) Describe(_ context.Context, p wire.DescribeParams) (wire.Description, error) {
-	return c.opts.Target.Describe(p.Environment)
-}
-
-// Subscribe begins a subscription.
-func (c calls) Subscribe(ctx context.Context, p wire.SubscribeParams) (wire.Subscription, error) {
-	return c.incoming.Subscribe(ctx, p)
-}
-
-// Unsubscribe ends one.
-func (c calls) Unsubscribe(ctx context.Context, p wire.UnsubscribeParams) error {
-	return c.incoming.Unsubscribe(ctx, p)
+	return list
 }

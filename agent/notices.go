@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -10,9 +11,12 @@ import (
 
 // notices sends what the adapter is told, in order, without holding up those who tell it. Its goroutine is ended by stop.
 type notices struct {
-	log   *zap.Logger
-	queue chan func() error
-	done  chan struct{}
+	log  *zap.Logger
+	done chan struct{}
+
+	mu      sync.Mutex
+	stopped bool
+	queue   chan func() error
 }
 
 func startNotices(log *zap.Logger) *notices {
@@ -28,8 +32,13 @@ func startNotices(log *zap.Logger) *notices {
 	return n
 }
 
-// add queues a notice. Over a link that takes none of many, further ones are dropped.
+// add queues a notice. Over a link that takes none of many, further ones are dropped; so are those after stop.
 func (n *notices) add(send func() error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stopped {
+		return
+	}
 	select {
 	case n.queue <- send:
 	default:
@@ -43,12 +52,16 @@ func (n *notices) flush(timeout time.Duration) {
 	n.add(func() error { close(sent); return nil })
 	select {
 	case <-sent:
+	case <-n.done:
 	case <-time.After(timeout):
 	}
 }
 
-// stop ends the sender when the link is closed, which ends a send that blocks. Nothing may be added after it.
+// stop ends the sender when the link is closed, which ends a send that blocks.
 func (n *notices) stop() {
+	n.mu.Lock()
+	n.stopped = true
 	close(n.queue)
+	n.mu.Unlock()
 	<-n.done
 }

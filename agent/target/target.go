@@ -24,10 +24,22 @@ const maxEnvironment = 4 << 20
 // Target is one process. Its goroutine waits for the process's end and is ended by Close.
 type Target struct {
 	pid    int
+	own    bool
 	pidfd  *os.File
 	proc   *os.File // /proc/PID: never that of a later process with the same number
 	exited chan struct{}
 	done   chan struct{}
+}
+
+// Own is the calling process in place of a target: what it sees of the pod, and no environment, because its own is
+// nobody's. It never ends.
+func Own() (*Target, error) {
+	t, err := Open(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	t.own = true
+	return t, nil
 }
 
 // Open returns the process pid. The error wraps ESRCH when there is none.
@@ -80,6 +92,9 @@ func (t *Target) Exited() <-chan struct{} { return t.exited }
 
 // Environment is what the process was started with, as KEY=VALUE, in its order.
 func (t *Target) Environment() ([]string, error) {
+	if t.own {
+		return nil, nil
+	}
 	fd, err := unix.Openat(int(t.proc.Fd()), "environ", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read environment of process %d: %w", t.pid, err)

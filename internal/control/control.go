@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 
 	"github.com/sourcegraph/jsonrpc2"
 	"go.uber.org/zap"
@@ -21,6 +22,9 @@ type Agent interface {
 	Describe(context.Context, wire.DescribeParams) (wire.Description, error)
 	Subscribe(context.Context, wire.SubscribeParams) (wire.Subscription, error)
 	Unsubscribe(context.Context, wire.UnsubscribeParams) error
+	Paused(context.Context, wire.PausedParams) error
+	Leave(context.Context, wire.LeaveParams) error
+	Sessions(context.Context) (wire.Sessions, error)
 }
 
 // Adapter hears an agent's notices, in order, on the link's own goroutine: it must not block.
@@ -29,7 +33,7 @@ type Adapter interface {
 	Lost(wire.LostParams)
 }
 
-// Client calls an agent.
+// Client calls an agent. A method that an older agent does not know is refused: ENOTSUP, wire.ReasonUnsupported.
 type Client struct{ conn *jsonrpc2.Conn }
 
 // NewClient speaks to the agent over stream, which it owns, and passes notices to adapter, which may be nil.
@@ -71,6 +75,23 @@ func (c *Client) Unsubscribe(ctx context.Context, p wire.UnsubscribeParams) erro
 	return err
 }
 
+// Paused tells the agent whether the session's debugger is stopped.
+func (c *Client) Paused(ctx context.Context, p wire.PausedParams) error {
+	_, err := call[struct{}](ctx, c, wire.MethodPaused, p)
+	return err
+}
+
+// Leave is the farewell: the link is about to end because the session is over.
+func (c *Client) Leave(ctx context.Context, p wire.LeaveParams) error {
+	_, err := call[struct{}](ctx, c, wire.MethodLeave, p)
+	return err
+}
+
+// Sessions lists the agent's sessions.
+func (c *Client) Sessions(ctx context.Context) (wire.Sessions, error) {
+	return call[wire.Sessions](ctx, c, wire.MethodSessions, struct{}{})
+}
+
 // Close ends the conversation and closes the stream.
 func (c *Client) Close() error { return c.conn.Close() }
 
@@ -78,16 +99,27 @@ func call[R any](ctx context.Context, c *Client, method string, params any) (R, 
 	var result R
 	err := c.conn.Call(ctx, method, params, &result)
 	var rpc *jsonrpc2.Error
-	if errors.As(err, &rpc) && rpc.Code == codeRefusal && rpc.Data != nil {
-		var refusal wire.Refusal
-		if json.Unmarshal(*rpc.Data, &refusal) == nil {
-			return result, &refusal
+	if errors.As(err, &rpc) {
+		if refusal := refusalOf(rpc, method); refusal != nil {
+			return result, refusal
 		}
 	}
 	if err != nil {
 		return result, fmt.Errorf("%s: %w", method, err)
 	}
 	return result, nil
+}
+
+// refusalOf returns the refusal that an error of the agent stands for, nil when it is another error.
+func refusalOf(rpc *jsonrpc2.Error, method string) *wire.Refusal {
+	var refusal wire.Refusal
+	switch {
+	case rpc.Code == jsonrpc2.CodeMethodNotFound:
+		return &wire.Refusal{Errno: syscall.ENOTSUP, Reason: wire.ReasonUnsupported, Text: method + ": the agent does not know it"}
+	case rpc.Code == codeRefusal && rpc.Data != nil && json.Unmarshal(*rpc.Data, &refusal) == nil:
+		return &refusal
+	}
+	return nil
 }
 
 // codeRefusal marks an error whose data is a wire.Refusal.
@@ -105,13 +137,22 @@ func NewServer(ctx context.Context, stream io.ReadWriteCloser, agent Agent, log 
 		case wire.MethodSubscribe:
 			return answer(ctx, r, agent.Subscribe)
 		case wire.MethodUnsubscribe:
-			return answer(ctx, r, func(ctx context.Context, p wire.UnsubscribeParams) (struct{}, error) {
-				return struct{}{}, agent.Unsubscribe(ctx, p)
-			})
+			return answer(ctx, r, done(agent.Unsubscribe))
+		case wire.MethodPaused:
+			return answer(ctx, r, done(agent.Paused))
+		case wire.MethodLeave:
+			return answer(ctx, r, done(agent.Leave))
+		case wire.MethodSessions:
+			return answer(ctx, r, func(ctx context.Context, _ struct{}) (wire.Sessions, error) { return agent.Sessions(ctx) })
 		}
 		return nil, &jsonrpc2.Error{Code: jsonrpc2.CodeMethodNotFound, Message: r.Method}
 	}))
 	return &Server{conn: newConn(ctx, stream, handler, log)}
+}
+
+// done gives a call without a result an empty one.
+func done[P any](do func(context.Context, P) error) func(context.Context, P) (struct{}, error) {
+	return func(ctx context.Context, p P) (struct{}, error) { return struct{}{}, do(ctx, p) }
 }
 
 func answer[P, R any](ctx context.Context, r *jsonrpc2.Request, do func(context.Context, P) (R, error)) (any, error) {

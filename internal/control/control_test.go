@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -31,7 +32,14 @@ type agent struct {
 	describe    func(context.Context, wire.DescribeParams) (wire.Description, error)
 	subscribe   func(context.Context, wire.SubscribeParams) (wire.Subscription, error)
 	unsubscribe func(context.Context, wire.UnsubscribeParams) error
+	paused      func(context.Context, wire.PausedParams) error
+	leave       func(context.Context, wire.LeaveParams) error
+	sessions    func(context.Context) (wire.Sessions, error)
 }
+
+func (a agent) Paused(ctx context.Context, p wire.PausedParams) error { return a.paused(ctx, p) }
+func (a agent) Leave(ctx context.Context, p wire.LeaveParams) error   { return a.leave(ctx, p) }
+func (a agent) Sessions(ctx context.Context) (wire.Sessions, error)   { return a.sessions(ctx) }
 
 func (a agent) Describe(ctx context.Context, p wire.DescribeParams) (wire.Description, error) {
 	return a.describe(ctx, p)
@@ -116,6 +124,57 @@ func TestCallsReachTheAgentAndItsAnswersComeBack(t *testing.T) {
 	}
 	if err := client.Unsubscribe(t.Context(), wire.UnsubscribeParams{ID: 7}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestPauseFarewellAndListAreCalls(t *testing.T) {
+	since := time.Date(2026, 7, 3, 14, 2, 0, 0, time.UTC)
+	want := wire.Sessions{Sessions: []wire.Session{{
+		Holder: wire.Holder{Name: "alice@laptop", Session: "k3", Since: since}, Program: "podstep 0.1.0",
+		Subscriptions: []wire.SubscribeParams{{Port: 80, Mode: wire.ModeSteal, Probes: []string{"/healthz"}, Loopback: true}},
+		Paused:        true, PausedSince: since.Add(time.Minute),
+	}}}
+	var paused []bool
+	linger := -1
+	client, _ := conversation(t, agent{
+		paused:   func(_ context.Context, p wire.PausedParams) error { paused = append(paused, p.Paused); return nil },
+		leave:    func(_ context.Context, p wire.LeaveParams) error { linger = p.Linger; return nil },
+		sessions: func(context.Context) (wire.Sessions, error) { return want, nil },
+	}, nil)
+	for _, p := range []bool{true, false} {
+		if err := client.Paused(t.Context(), wire.PausedParams{Paused: p}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := client.Leave(t.Context(), wire.LeaveParams{Linger: 60}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]bool{true, false}, paused); diff != "" || linger != 60 {
+		t.Errorf("paused %s, linger %d", diff, linger)
+	}
+	got, err := client.Sessions(t.Context())
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("sessions: %v %s", err, diff)
+	}
+}
+
+func TestMethodThatAnOlderAgentDoesNotKnowIsUnsupported(t *testing.T) {
+	near, far := net.Pipe()
+	// It answers every call as such an agent does.
+	older := handlerFunc(func(ctx context.Context, c *jsonrpc2.Conn, r *jsonrpc2.Request) {
+		_ = c.ReplyWithError(ctx, r.ID, &jsonrpc2.Error{Code: jsonrpc2.CodeMethodNotFound, Message: r.Method})
+	})
+	server := newConn(t.Context(), far, jsonrpc2.AsyncHandler(older), nil)
+	client := NewClient(t.Context(), near, nil, nil)
+	defer func() { _, _ = client.Close(), server.Close() }()
+	_, err := client.Sessions(t.Context())
+	for name, err := range map[string]error{
+		"paused": client.Paused(t.Context(), wire.PausedParams{}), "leave": client.Leave(t.Context(), wire.LeaveParams{}), "sessions": err,
+	} {
+		var refusal *wire.Refusal
+		if !errors.As(err, &refusal) || refusal.Reason != wire.ReasonUnsupported || refusal.Errno != syscall.ENOTSUP || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

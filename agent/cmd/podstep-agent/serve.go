@@ -14,9 +14,8 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"podstep.dev/agent"
+	"podstep.dev/agent/door"
 	"podstep.dev/agent/target"
 	"podstep.dev/internal/logging"
 	"podstep.dev/internal/program"
@@ -43,12 +42,7 @@ func serve(args []string) int {
 		fmt.Fprintln(os.Stderr, "podstep-agent serve: --pid N is needed, and nothing else")
 		return 2
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
-	}
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(cores)
-	}
+	limitRuntime()
 	if err := run(*pid, *level, *drain); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", program.Agent, err)
 		return 1
@@ -70,30 +64,23 @@ func run(pid int, level string, drain time.Duration) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	conn, err := openStdio()
+	conn, err := door.NewLink(0, 1)
 	if err != nil {
 		return err
 	}
-	err = agent.Serve(ctx, conn, agent.Options{Log: log, Target: t, Drain: drain})
+	err = agent.New(agent.Options{Log: log, Target: t, Drain: drain}).Serve(ctx, conn)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
 }
 
-// stdio is the link over standard input and output, pipes or one socket.
-type stdio struct{ in, out *os.File }
-
-// openStdio makes them pollable, so that Close ends a read that waits.
-func openStdio() (*stdio, error) {
-	for _, fd := range []int{0, 1} {
-		if err := unix.SetNonblock(fd, true); err != nil {
-			return nil, fmt.Errorf("open link: %w", err)
-		}
+// limitRuntime keeps the Go runtime within what an agent may take of the pod.
+func limitRuntime() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
 	}
-	return &stdio{in: os.NewFile(0, "stdin"), out: os.NewFile(1, "stdout")}, nil
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(cores)
+	}
 }
-
-func (s *stdio) Read(b []byte) (int, error)  { return s.in.Read(b) }
-func (s *stdio) Write(b []byte) (int, error) { return s.out.Write(b) }
-func (s *stdio) Close() error                { return errors.Join(s.in.Close(), s.out.Close()) }

@@ -1,0 +1,126 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"podstep.dev/internal/wire"
+)
+
+// calls answers the control methods.
+type calls struct{ *session }
+
+// Describe tells what a process in the target sees.
+func (c calls) Describe(_ context.Context, p wire.DescribeParams) (wire.Description, error) {
+	return c.agent.opts.Target.Describe(p.Environment)
+}
+
+// Subscribe begins a subscription.
+func (c calls) Subscribe(ctx context.Context, p wire.SubscribeParams) (wire.Subscription, error) {
+	if err := c.allowed(p); err != nil {
+		return wire.Subscription{}, err
+	}
+	sub, err := c.subscribe(ctx, p)
+	var refusal *wire.Refusal
+	if errors.As(err, &refusal) && refusal.Reason == wire.ReasonTaken {
+		return sub, &wire.Refusal{Errno: refusal.Errno, Reason: refusal.Reason, Text: refusal.Text + c.agent.pauseOf(p.Port)}
+	}
+	return sub, err
+}
+
+// subscribe begins a subscription and notes it before it can end.
+func (c calls) subscribe(ctx context.Context, p wire.SubscribeParams) (wire.Subscription, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sub, err := c.incoming.Subscribe(ctx, p)
+	if err == nil {
+		c.held = append(c.held, held{sub.ID, p})
+	}
+	return sub, err
+}
+
+// allowed refuses what the link or the target's owners do not allow.
+func (c calls) allowed(p wire.SubscribeParams) error {
+	if !c.counts() {
+		return &wire.Refusal{Errno: syscall.EPERM, Text: fmt.Sprintf("subscribe to port %d: the link names no session", p.Port)}
+	}
+	if p.Mode != wire.ModeSteal {
+		return nil
+	}
+	switch policy := c.agent.opts.Steal; policy {
+	case StealAllow:
+		return nil
+	case StealFilteredOnly:
+		return denied(p.Port, policy, "allows only steals with a filter, and this one has none")
+	default:
+		return denied(p.Port, policy, "allows none")
+	}
+}
+
+func denied(port uint16, policy Steal, says string) *wire.Refusal {
+	return &wire.Refusal{
+		Errno: syscall.EPERM, Reason: wire.ReasonDenied,
+		Text: fmt.Sprintf("steal port %d: the annotation podstep.dev/steal: %s of the target's namespace, workload or pod %s", port, policy, says),
+	}
+}
+
+// Unsubscribe ends one.
+func (c calls) Unsubscribe(ctx context.Context, p wire.UnsubscribeParams) error {
+	c.drop(p.ID)
+	return c.incoming.Unsubscribe(ctx, p)
+}
+
+// Paused notes whether the debugger is stopped.
+func (c calls) Paused(_ context.Context, p wire.PausedParams) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !p.Paused:
+		c.pausedSince = time.Time{}
+	case c.pausedSince.IsZero():
+		c.pausedSince = time.Now().UTC().Truncate(time.Second)
+	}
+	return nil
+}
+
+// Leave notes the farewell.
+func (c calls) Leave(_ context.Context, p wire.LeaveParams) error {
+	if p.Linger < 0 {
+		return &wire.Refusal{Errno: syscall.EINVAL, Text: fmt.Sprintf("leave: linger of %d seconds", p.Linger)}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.farewell = &p
+	return nil
+}
+
+// Sessions lists all sessions of the agent.
+func (c calls) Sessions(context.Context) (wire.Sessions, error) { return c.agent.Sessions(), nil }
+
+// drop forgets a subscription that ended.
+func (s *session) drop(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = slices.DeleteFunc(s.held, func(h held) bool { return h.id == id })
+}
+
+// pauseOf says in words whether the debugger of the session that has stolen port is stopped, as the end of a sentence;
+// nothing when the thief is not this agent's.
+func (a *Agent) pauseOf(port uint16) string {
+	for _, s := range a.Sessions().Sessions {
+		if !slices.ContainsFunc(s.Subscriptions, func(p wire.SubscribeParams) bool { return p.Port == port && p.Mode == wire.ModeSteal }) {
+			continue
+		}
+		if s.Paused {
+			return "; its debugger is paused since " + s.PausedSince.Format("15:04") + " UTC"
+		}
+		return "; its debugger is not paused"
+	}
+	return ""
+}
