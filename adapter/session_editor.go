@@ -136,7 +136,7 @@ func (s *session) choose(arguments json.RawMessage) (choice, *fault.Fault) {
 	if !all.Has("mirror") {
 		return choice{}, &fault.Fault{
 			ID: fault.BadConfig, What: `the launch configuration has no "mirror" block`,
-			Hint: `Add one, for example "mirror": {"target": "process/4242"}.`,
+			Hint: `Add one, for example "mirror": {"target": "deployment/web"}.`,
 		}
 	}
 	asked := all

@@ -71,7 +71,7 @@ func TestStartSaysWhatIsWrongWithTheAgent(t *testing.T) {
 
 func TestStartRefusesABadTargetBeforeAnythingIsTouched(t *testing.T) {
 	m := config.Default()
-	m.Target = "pod/web-0"
+	m.Target = "pods/web_0"
 	_, err := Start(t.Context(), m, Options{Provider: stranger{t, func(net.Conn) { t.Error("attached") }}})
 	var f *fault.Fault
 	if !errors.As(err, &f) || f.ID != fault.BadConfig {

@@ -23,8 +23,8 @@ type Report struct {
 	Problems Problems `json:"problems"`
 }
 
-// Check reads a launch.json (every configuration that has a "mirror" block or is of type podstep) or a file that is one
-// block. A string with an editor's variable in it, such as "${command:podstep.pickTarget}", is not looked into.
+// Check reads a launch.json (every configuration that has a "mirror" block or is of type podstep), a file that is one
+// configuration, or one that is one block. A string with an editor's variable in it, such as "${command:podstep.pickTarget}", is not looked into.
 func Check(file []byte) Report {
 	root, r := open(file, beforeSubstitution(rules()))
 	report := Report{Problems: Problems{}}
@@ -34,12 +34,24 @@ func Check(file []byte) Report {
 	}
 	if list, ok := member(root, "configurations"); ok {
 		report.Blocks = r.launchFile(list.Value)
+	} else if isLaunch(root) {
+		if r.launch(root, "") {
+			report.Blocks = 1
+		}
 	} else {
-		r.block(root, "")
+		r.block(root, "", "")
 		report.Blocks = 1
 	}
 	report.Problems = append(report.Problems, r.sorted()...)
 	return report
+}
+
+// isLaunch tells a launch configuration from a block by keys that only the former has.
+func isLaunch(v hujson.Value) bool {
+	return slices.ContainsFunc([]string{"mirror", "type", "request"}, func(key string) bool {
+		_, has := member(v, key)
+		return has
+	})
 }
 
 // launchFile checks each configuration of a launch.json and counts those that concern podstep.
@@ -68,7 +80,7 @@ func (r *reader) launch(c hujson.Value, path string) bool {
 	block, has := member(c, "mirror")
 	switch {
 	case has:
-		r.block(block.Value, join(path, "mirror"))
+		r.block(block.Value, join(path, "mirror"), "")
 	case r.misspelt(c, path):
 		return true
 	case own:

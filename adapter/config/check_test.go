@@ -27,7 +27,7 @@ func TestCheckReadsALaunchFile(t *testing.T) {
 		"misspelt mirror": {`{"configurations": [{"type": "go", "miror": {}}]}`, 1,
 			[]string{`1:36: configurations[0].miror: unknown key; did you mean "mirror"?`}},
 		"named": {`{"configurations": [{"name": "My shop", "type": "go", "mirror": {}}]}`, 1,
-			[]string{`1:65: "My shop".mirror.target: missing; want "process/PID", for example "process/4242"`}},
+			[]string{`1:65: "My shop".mirror.target: missing; want KIND/NAME, for example deployment/web, or process/PID`}},
 		"bad values": {`{"configurations": [{"type": "go", "mirror": {"target": "1", "incoming": {"mode": "stael"}}}]}`, 1, []string{
 			`1:57: configurations[0].mirror.target: target "1" has no kind; did you mean process/1?`,
 			`1:83: configurations[0].mirror.incoming.mode: unknown value "stael"; did you mean "steal"?`,
@@ -36,11 +36,16 @@ func TestCheckReadsALaunchFile(t *testing.T) {
 		"bad debugger": {`{"configurations": [{"type": "podstep", "debugger": "delve", "mirror": {"target": "process/1"}}]}`, 1, []string{`1:53: configurations[0].debugger: unknown value "delve"; did you mean "dlv"?`}},
 		"attach": {`{"configurations": [{"type": "go", "request": "attach", "mirror": {"target": "process/1"}}]}`, 1,
 			[]string{`1:47: configurations[0].request: want "launch"; podstep starts the debuggee itself, so that it runs in the target's surroundings`}},
-		"editor's variables": {`{"configurations": [{"type": "podstep", "debugger": "${config:x}", "mirror": {"target": "${command:askTarget}", "outgoing": {"local": ["${input:db}:5432"]}}}]}`, 1, nil},
-		"bare variables":     {`{"target": "${command:askTarget}"}`, 1, nil},
-		"no list":            {`{"configurations": {}}`, 0, []string{`1:20: configurations: want a list, got an object`}},
-		"no configuration":   {`{"configurations": [1]}`, 0, []string{`1:21: configurations[0]: want an object, got the number 1`}},
-		"syntax":             {"{\n  \"configurations\": [\n", 0, []string{`3:1: not JSON: parsing value: unexpected EOF`}},
+		"editor's variables":        {`{"configurations": [{"type": "podstep", "debugger": "${config:x}", "mirror": {"target": "${command:askTarget}", "outgoing": {"local": ["${input:db}:5432"]}}}]}`, 1, nil},
+		"bare configuration":        {`{"type": "podstep", "debugger": "dlv", "mirror": {"target": "deployment/web", "dns": 1}}`, 1, []string{`1:86: mirror.dns: want true or false, got the number 1`}},
+		"bare, of another debugger": {`{"type": "go", "request": "launch", "mirror": {"target": "process/1"}}`, 1, nil},
+		"bare, without a block":     {`{"type": "podstep", "debugger": "dlv"}`, 1, []string{`1:1: mirror: missing; a configuration of type podstep needs a "mirror" block with a "target"`}},
+		"bare, without podstep":     {`{"type": "go", "request": "launch"}`, 0, nil},
+		"variables of a cluster":    {`{"target": "${command:askTarget}", "namespace": "${input:ns}", "agent": {"image": "${input:image}"}}`, 1, nil},
+		"bare variables":            {`{"target": "${command:askTarget}"}`, 1, nil},
+		"no list":                   {`{"configurations": {}}`, 0, []string{`1:20: configurations: want a list, got an object`}},
+		"no configuration":          {`{"configurations": [1]}`, 0, []string{`1:21: configurations[0]: want an object, got the number 1`}},
+		"syntax":                    {"{\n  \"configurations\": [\n", 0, []string{`3:1: not JSON: parsing value: unexpected EOF`}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -5,7 +5,7 @@ package config
 type Launch struct {
 	// The debugger that podstep starts: `dlv` for Go, `debugpy` for Python.
 	Debugger string `json:"debugger" jsonschema:"required,enum=dlv,enum=debugpy"`
-	// Which process the debuggee stands in for, and what it gets of it.
+	// What the debuggee stands in for, and what it gets of it.
 	Mirror Mirror `json:"mirror" jsonschema:"required"`
 
 	// The program: a Go package or binary for dlv, a file for debugpy.

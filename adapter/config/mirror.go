@@ -28,8 +28,12 @@ const (
 
 // Mirror says which process the debuggee stands in for, and what of that process's surroundings it gets.
 type Mirror struct {
-	// The process to stand in for: `process/PID`, a process on this machine in a network namespace of its own.
-	Target string `json:"target" jsonschema:"required,example=process/4242"`
+	// What to stand in for. In a cluster `deployment/web`, and likewise `pod`, `statefulset`, `daemonset`, `replicaset`, `job`,
+	// `cronjob`, `service` and `rollout`, also by kubectl's short names; `/container/NAME` behind it chooses the container,
+	// else podstep takes the one that kubectl would, and no sidecar of a mesh. `targetless` is a session without a target: the
+	// network and the names of a namespace, and no incoming traffic. `process/PID` is a process on this machine in a network
+	// namespace of its own.
+	Target string `json:"target" jsonschema:"required,example=deployment/web,example=process/4242"`
 	// The kubeconfig file. Without it kubectl's: $KUBECONFIG, or .kube/config in the home directory.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 	// The context of the kubeconfig. Without it the current one.
@@ -68,7 +72,7 @@ type Agent struct {
 // Incoming says what happens to requests that others make to the target.
 type Incoming struct {
 	// `mirror` gives the debuggee a copy of the traffic and drops its answers; the target notices nothing. `steal` lets the
-	// debuggee answer instead of the target. `off` leaves incoming traffic alone.
+	// debuggee answer instead of the target. `off` leaves incoming traffic alone, and is what a session without a target has.
 	Mode string `json:"mode" jsonschema:"enum=mirror,enum=steal,enum=off,default=mirror"`
 	// The target's ports, each with the debuggee's port that gets its traffic: `{"80": 8080}`. Without it, every port that
 	// the debuggee listens on gets the traffic of the target's port of the same number.

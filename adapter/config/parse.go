@@ -13,35 +13,40 @@ import (
 // Parse reads one "mirror" block and fills in the defaults. Comments and trailing commas are allowed, as in launch.json.
 // The error is a *fault.Fault (BadConfig) that lists everything that is wrong; its cause is Problems.
 func Parse(raw []byte) (Mirror, error) {
-	m, problems := parseBlock(raw, rules())
+	m, problems := parseBlock(raw, "")
 	return m, asFault(problems)
 }
 
 // ParseFor is Parse for a target chosen elsewhere, on the command line: it replaces the block's, which may be missing.
 func ParseFor(target Target, raw []byte) (Mirror, error) {
-	m, problems := parseBlock(raw, rules())
-	problems = slices.DeleteFunc(problems, func(p Problem) bool { return p.Path == "target" })
-	m.Target = target.String()
+	m, problems := parseBlock(raw, target.String())
 	return m, asFault(problems)
 }
 
-// parseBlock reads a file that is one block.
-func parseBlock(raw []byte, rules map[string]rule) (Mirror, Problems) {
-	root, r := open(raw, rules)
+// parseBlock reads a file that is one block. A target that is not empty replaces the block's.
+func parseBlock(raw []byte, target string) (Mirror, Problems) {
+	root, r := open(raw, rules())
 	if len(r.problems) > 0 {
 		return Mirror{}, r.problems
 	}
-	m := r.block(root, "")
+	m := r.block(root, "", target)
 	return m, r.sorted()
 }
 
-// block reads a value that is a block at path, where the block's own paths begin.
-func (r *reader) block(v hujson.Value, path string) Mirror {
-	m := Default()
+// block reads a value that is a block at path, where the block's own paths begin. A target that is not empty replaces the
+// block's, and what is wrong with that one.
+func (r *reader) block(v hujson.Value, path, target string) Mirror {
+	m, at := Default(), join(path, "target")
 	r.into(v, path, "", reflect.ValueOf(&m).Elem())
-	if _, isObject := v.Value.(*hujson.Object); isObject && !r.seen[join(path, "target")] {
-		r.add(v.StartOffset, join(path, "target"), `missing; want "process/PID", for example "process/4242"`)
+	_, given := r.seen[at]
+	switch _, isObject := v.Value.(*hujson.Object); {
+	case target != "":
+		r.problems = slices.DeleteFunc(r.problems, func(p Problem) bool { return p.Path == at })
+		m.Target = target
+	case isObject && !given:
+		r.add(v.StartOffset, at, "missing; want "+wantTarget)
 	}
+	r.fit(&m, path)
 	return m
 }
 

@@ -26,7 +26,8 @@ func TestParseFillsInDefaults(t *testing.T) {
 
 func TestParseReadsEveryKey(t *testing.T) {
 	got, err := config.Parse([]byte("\ufeff" + `{ // comments and trailing commas are allowed
-		"target": "process/4242",
+		"target": "sts/db/container/app", "kubeconfig": "/home/me/.kube/shop", "context": "me@shop", "namespace": "shop", "pods": "one",
+		"agent": {"kind": "job", "namespace": "agents", "image": "localhost:5000/agent@sha256:00", "linger": 0},
 		"incoming": {"mode": "steal", "ports": {"80": 8080, "443": 8443}},
 		"outgoing": {"tcp": false, "local": ["192.168.0.0/16:5432", "10.0.0.1", ":443", "fd00::/8", "[fd00::1]:80", "[fd00::/8]:81",]},
 		/* this one too */
@@ -37,7 +38,8 @@ func TestParseReadsEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Mirror{
-		Target:   "process/4242",
+		Target: "sts/db/container/app", Kubeconfig: "/home/me/.kube/shop", Context: "me@shop", Namespace: "shop", Pods: config.PodsOne,
+		Agent:    config.Agent{Kind: config.AgentJob, Namespace: "agents", Image: "localhost:5000/agent@sha256:00"},
 		Incoming: config.Incoming{Mode: config.ModeSteal, Ports: map[uint16]uint16{80: 8080, 443: 8443}},
 		Outgoing: config.Outgoing{Local: []string{"192.168.0.0/16:5432", "10.0.0.1", ":443", "fd00::/8", "[fd00::1]:80", "[fd00::/8]:81"}},
 		Env:      config.Env{Include: []string{"APP_*", "TZ"}, Exclude: []string{"APP_SECRET"}, Override: map[string]string{"LOG": "debug", "EMPTY": ""}},
@@ -53,9 +55,9 @@ func TestParseReportsEachProblem(t *testing.T) {
 		"null":              {`null`, `1:1: want an object, got null`},
 		"nothing":           {``, `1:1: not JSON: parsing value: unexpected EOF`},
 		"syntax":            {`{"target" "process/1"}`, `1:11: not JSON: invalid character '"' after object name`},
-		"no target":         {`{}`, `1:1: target: missing; want "process/PID", for example "process/4242"`},
+		"no target":         {`{}`, `1:1: target: missing; want KIND/NAME, for example deployment/web, or process/PID`},
 		"near key":          {`{"target": "process/1", "incomming": {}}`, `1:25: incomming: unknown key; did you mean "incoming"?`},
-		"far key":           {`{"target": "process/1", "x": 1}`, `1:25: x: unknown key; known are target, incoming, outgoing, dns, hostname, env`},
+		"far key":           {`{"target": "process/1", "x": 1}`, `1:25: x: unknown key; known are target, kubeconfig, context, namespace, pods, agent, incoming, outgoing, dns, hostname, env`},
 		"near inner key":    {`{"target": "process/1", "incoming": {"port": {}}}`, `1:38: incoming.port: unknown key; did you mean "ports"?`},
 		"other case":        {`{"target": "process/1", "DNS": true}`, `1:25: DNS: unknown key; did you mean "dns"?`},
 		"key twice":         {`{"target": "process/1", "dns": true, "dns": true}`, `1:38: dns: given twice`},
@@ -80,7 +82,26 @@ func TestParseReportsEachProblem(t *testing.T) {
 		"port a string":     {`{"target": "process/1", "incoming": {"ports": {"80": "8080"}}}`, `1:54: incoming.ports.80: want a port number, got the string "8080"`},
 		"debuggee's twice":  {`{"target": "process/1", "incoming": {"ports": {"80": 8080, "81": 8080}}}`, `1:66: incoming.ports.81: port 8080 of the debuggee is that of the target's port 80 already`},
 		"target's twice":    {`{"target": "process/1", "incoming": {"ports": {"80": 8080, "80": 8081}}}`, `1:60: incoming.ports.80: given twice`},
-		"columns are runes": {`{"target": "process/1", /* Äöü */ "x": 1}`, `1:35: x: unknown key; known are target, incoming, outgoing, dns, hostname, env`},
+		"namespace":         {`{"target": "pod/a", "namespace": "Shop"}`, `1:34: namespace: "Shop" has capital letters, which names in Kubernetes have not; did you mean "shop"?`},
+		"namespace form":    {`{"target": "pod/a", "namespace": "a.b"}`, `1:34: namespace: "a.b" cannot be a name in Kubernetes: it has small letters, digits, and between them "-"`},
+		"empty context":     {`{"target": "pod/a", "context": ""}`, `1:32: context: empty; leave the key out for the default`},
+		"empty kubeconfig":  {`{"target": "pod/a", "kubeconfig": " "}`, `1:35: kubeconfig: empty; leave the key out for the default`},
+		"image":             {`{"target": "pod/a", "agent": {"image": "a b"}}`, `1:40: agent.image: a b has a space in it`},
+		"pods":              {`{"target": "pod/a", "pods": "some"}`, `1:29: pods: unknown value "some"; did you mean "one"?`},
+		"agent kind":        {`{"target": "pod/a", "agent": {"kind": "jbo"}}`, `1:39: agent.kind: unknown value "jbo"; did you mean "job"?`},
+		"agent namespace":   {`{"target": "pod/a", "agent": {"namespace": "-a"}}`, `1:44: agent.namespace: "-a" cannot be a name in Kubernetes: it has small letters, digits, and between them "-"`},
+		"agent no object":   {`{"target": "pod/a", "agent": "job"}`, `1:30: agent: want an object, got the string "job"`},
+		"linger too long":   {`{"target": "pod/a", "agent": {"linger": 3601}}`, `1:41: agent.linger: want a whole number of seconds from 0 to 3600, got 3601`},
+		"linger negative":   {`{"target": "pod/a", "agent": {"linger": -1}}`, `1:41: agent.linger: want a whole number of seconds from 0 to 3600, got -1`},
+		"linger fraction":   {`{"target": "pod/a", "agent": {"linger": 1.5}}`, `1:41: agent.linger: want a whole number of seconds from 0 to 3600, got 1.5`},
+		"linger exponent":   {`{"target": "pod/a", "agent": {"linger": 6e1}}`, `1:41: agent.linger: want a whole number of seconds from 0 to 3600, got 6e1`},
+		"linger a string":   {`{"target": "pod/a", "agent": {"linger": "60s"}}`, `1:41: agent.linger: want a number, got the string "60s"`},
+		"process's cluster": {`{"target": "process/1", "namespace": "shop"}`, `1:38: namespace: process/1 is on this machine; "namespace" is for a target in a cluster`},
+		"process's agent":   {`{"target": "process/1", "agent": {}}`, `1:34: agent: process/1 is on this machine; "agent" is for a target in a cluster`},
+		"targetless steal":  {`{"target": "targetless", "incoming": {"mode": "steal"}}`, `1:47: incoming.mode: a session without a target receives no requests; leave it out, or use "off"`},
+		"targetless ports":  {`{"target": "targetless", "incoming": {"ports": {"80": 80}}}`, `1:48: incoming.ports: a session without a target receives no requests`},
+		"targetless pods":   {`{"target": "targetless", "pods": "all"}`, `1:34: pods: a session without a target has no pods to choose from`},
+		"columns are runes": {`{"target": "process/1", /* Äöü */ "x": 1}`, `1:35: x: unknown key; known are target, kubeconfig, context, namespace, pods, agent, incoming, outgoing, dns, hostname, env`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +115,7 @@ func TestParseReportsEachProblem(t *testing.T) {
 
 func TestParseReportsAllProblemsInOrder(t *testing.T) {
 	block := `{
-  "target": "pod/web-0",
+  "target": "pods/web_0",
   "incoming": {
     "mode": "both",
     "ports": {"80": 0, "0": 80},
@@ -103,7 +124,7 @@ func TestParseReportsAllProblemsInOrder(t *testing.T) {
   "dns": 1,
 }`
 	want := []string{
-		`2:13: target: target "pod/web-0" is in a cluster; this version borrows only a process on this machine: process/PID`,
+		`2:13: target: target "pods/web_0": "web_0" cannot be a name in Kubernetes: it has small letters, digits, and between them "-" and "."`,
 		`4:13: incoming.mode: unknown value "both"; known are mirror, steal, off`,
 		`5:21: incoming.ports.80: port 0 is not a whole number from 1 to 65535`,
 		`5:24: incoming.ports.0: port 0 is not a whole number from 1 to 65535`,
@@ -127,6 +148,25 @@ func TestParseLeavesOutPositionsThatCameOverAWire(t *testing.T) {
 	_, err := config.Parse([]byte(`{"target":"process/1","dns":1}`))
 	if got, want := fault.As(err).Summary(), `the "mirror" block is not valid: dns: want true or false, got the number 1`; got != want {
 		t.Errorf("Summary = %q, want %q", got, want)
+	}
+}
+
+func TestParseWithoutATargetTakesNoIncomingTraffic(t *testing.T) {
+	for _, block := range []string{`{"target": "targetless"}`, `{"target": "targetless", "incoming": {"mode": "off"}}`, `{"incoming": {}, "target": "targetless", "namespace": "shop"}`} {
+		if m, err := config.Parse([]byte(block)); err != nil || m.Incoming.Mode != config.ModeOff {
+			t.Errorf("Parse(%s) = mode %q, %v; want off", block, m.Incoming.Mode, err)
+		}
+	}
+}
+
+func TestParseForChecksTheBlockAgainstItsTarget(t *testing.T) {
+	block := []byte(`{"target": "deployment/web", "namespace": "shop"}`)
+	_, err := config.ParseFor(config.Target{Kind: config.KindProcess, PID: 7}, block)
+	if want := "process/7 is on this machine"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("ParseFor a process = %v, want %q", err, want)
+	}
+	if m, err := config.ParseFor(config.Target{Kind: config.KindTargetless}, block); err != nil || m.Incoming.Mode != config.ModeOff {
+		t.Errorf("ParseFor no target = mode %q, %v; want off", m.Incoming.Mode, err)
 	}
 }
 

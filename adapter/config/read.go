@@ -25,7 +25,7 @@ const (
 type reader struct {
 	text     []byte
 	rules    map[string]rule
-	seen     map[string]bool // paths that the text has
+	seen     map[string]int // the offsets of the values that the text has, by path
 	problems Problems
 }
 
@@ -33,7 +33,7 @@ type reader struct {
 func open(text []byte, rules map[string]rule) (hujson.Value, *reader) {
 	// hujson wants a line comment to end with a line; editors do not.
 	text = append(bytes.TrimPrefix(bytes.Clone(text), []byte("\ufeff")), '\n')
-	r := &reader{text: text, rules: rules, seen: map[string]bool{}}
+	r := &reader{text: text, rules: rules, seen: map[string]int{}}
 	if len(text) > maxText {
 		r.add(0, "", fmt.Sprintf("longer than %d MiB", maxText>>20))
 		return hujson.Value{}, r
@@ -86,7 +86,7 @@ func (r *reader) syntaxProblem(err error) Problem {
 
 // into stores v in dst, which keeps its default where v is wrong.
 func (r *reader) into(v hujson.Value, path, shape string, dst reflect.Value) {
-	r.seen[path] = true
+	r.seen[path] = v.StartOffset
 	switch dst.Kind() {
 	case reflect.Struct:
 		r.intoStruct(v, path, shape, dst)
@@ -107,6 +107,10 @@ func (r *reader) into(v hujson.Value, path, shape string, dst reflect.Value) {
 	case reflect.Uint16:
 		if r.want(v, path, "a port number", '0') {
 			r.port(v.StartOffset, path, v.Value.(hujson.Literal).String(), dst)
+		}
+	case reflect.Int:
+		if r.want(v, path, "a number", '0') && r.check(v.StartOffset, path, shape, v.Value.(hujson.Literal).String()) {
+			dst.SetInt(v.Value.(hujson.Literal).Int())
 		}
 	default:
 		panic("config: no reader for " + dst.Type().String()) // a field of a type that mirror.go does not have

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"podstep.dev/internal/fault"
@@ -13,10 +14,21 @@ import (
 // rule says in a person's words what is wrong with a string of the block, or nil.
 type rule func(string) error
 
+// maxLinger is in seconds. An agent that nobody uses is not left in a pod for longer.
+const maxLinger = 3600
+
 // rules holds each shape's rule; see reader for shapes.
 func rules() map[string]rule {
 	return map[string]rule{
 		"target":           checkTarget,
+		"kubeconfig":       checkFilled,
+		"context":          checkFilled,
+		"namespace":        checkLabel,
+		"pods":             oneOf(PodsAll, PodsOne),
+		"agent.kind":       oneOf(AgentAuto, AgentEphemeral, AgentJob),
+		"agent.namespace":  checkLabel,
+		"agent.image":      checkWord,
+		"agent.linger":     checkLinger,
 		"incoming.mode":    oneOf(ModeMirror, ModeSteal, ModeOff),
 		"outgoing.local[]": CheckLocal,
 		"env.include[]":    checkName,
@@ -33,6 +45,23 @@ func checkTarget(s string) error {
 		return errors.New(f.What)
 	}
 	return err
+}
+
+// CheckValue says what is wrong with the value of one of the block's keys ("agent.kind") when it is given on a command line.
+func CheckValue(key, value string) error {
+	if keeps, ok := rules()[key]; ok {
+		return keeps(value)
+	}
+	return nil
+}
+
+// checkLinger wants the seconds of "agent.linger".
+func checkLinger(s string) error {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n > maxLinger || s != strconv.FormatUint(n, 10) {
+		return fmt.Errorf("want a whole number of seconds from 0 to %d, got %s", maxLinger, shorten(s))
+	}
+	return nil
 }
 
 func oneOf(words ...string) rule {

@@ -122,8 +122,8 @@ async function showLog(log: string): Promise<void> {
 async function askTarget(state: vscode.Memento): Promise<string | undefined> {
   const target = await vscode.window.showInputBox({
     title: 'Target',
-    prompt: 'The process whose requests you want, for example process/4242',
-    value: state.get(lastTarget, 'process/'),
+    prompt: 'Whose requests you want, for example deployment/web, or process/4242 on this machine',
+    value: state.get(lastTarget, 'deployment/'),
     ignoreFocusOut: true,
   });
   if (target !== undefined) await state.update(lastTarget, target);

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"podstep.dev/adapter/config"
@@ -14,7 +16,14 @@ func (p *podstep) block(f *runFlags) (config.Mirror, error) {
 	if err != nil {
 		return config.Mirror{}, err
 	}
-	if err := f.incoming(&m); err != nil {
+	target, err := config.ParseTarget(m.Target)
+	if err != nil {
+		return config.Mirror{}, err
+	}
+	if err := f.cluster(&m, target); err != nil {
+		return config.Mirror{}, err
+	}
+	if err := f.incoming(&m, target); err != nil {
 		return config.Mirror{}, err
 	}
 	for _, local := range f.local {
@@ -45,7 +54,7 @@ func (p *podstep) block(f *runFlags) (config.Mirror, error) {
 // blockOfFile reads -f, or makes the default block; --target wins over the file's.
 func (p *podstep) blockOfFile(f *runFlags) (config.Mirror, error) {
 	if f.target == "" && f.file == "" {
-		return config.Mirror{}, usage("no target is given: --target process/PID, or -f FILE with one")
+		return config.Mirror{}, usage("no target is given: --target deployment/NAME or process/PID, or -f FILE with one")
 	}
 	text := []byte("{}")
 	if f.file != "" {
@@ -64,8 +73,37 @@ func (p *podstep) blockOfFile(f *runFlags) (config.Mirror, error) {
 	return config.ParseFor(target, text)
 }
 
+// cluster puts the flags that are for a target in a cluster on top of the file's keys.
+func (f *runFlags) cluster(m *config.Mirror, target config.Target) error {
+	for _, flag := range []struct {
+		name, value, key string
+		into             *string
+	}{
+		{"--kubeconfig", f.kubeconfig, "kubeconfig", &m.Kubeconfig},
+		{"--context", f.context, "context", &m.Context},
+		{"--namespace", f.namespace, "namespace", &m.Namespace},
+		{"--pods", f.pods, "pods", &m.Pods},
+		{"--agent", f.agent, "agent.kind", &m.Agent.Kind},
+		{"--linger", f.linger, "agent.linger", nil},
+	} {
+		if flag.value == "" {
+			continue
+		}
+		if err := errors.Join(target.Fits(flag.key), config.CheckValue(flag.key, flag.value)); err != nil {
+			return usage("%s %s: %w", flag.name, flag.value, err)
+		}
+		if flag.into != nil {
+			*flag.into = flag.value
+		}
+	}
+	if f.linger != "" {
+		m.Agent.Linger, _ = strconv.Atoi(f.linger) // checked
+	}
+	return nil
+}
+
 // incoming replaces the file's incoming traffic when a flag names a port.
-func (f *runFlags) incoming(m *config.Mirror) error {
+func (f *runFlags) incoming(m *config.Mirror, target config.Target) error {
 	flag, ports := "--steal", f.steal
 	switch {
 	case len(f.steal) > 0 && len(f.mirror) > 0:
@@ -77,6 +115,9 @@ func (f *runFlags) incoming(m *config.Mirror) error {
 		flag, ports = "--mirror", f.mirror
 	default:
 		return nil
+	}
+	if err := target.Fits("incoming.ports"); err != nil {
+		return usage("%s %s: %w", flag, ports[0], err)
 	}
 	m.Incoming.Ports = map[uint16]uint16{}
 	takenBy := map[uint16]uint16{}

@@ -18,8 +18,8 @@ func (p *podstep) checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE",
 		Short: "Say what is wrong with a launch.json or a \"mirror\" block",
-		Long: `check reads a launch.json, or a file that is one "mirror" block, and prints everything that is wrong with it, each with
-its line and column. Of a launch.json it looks at the configurations of type podstep and at those that have a "mirror" block.
+		Long: `check reads a launch.json, or a file that is one configuration or one "mirror" block, and prints everything that is wrong
+with it, each with its line and column. Of a launch.json it looks at the configurations of type podstep and at those that have a "mirror" block.
 FILE may be - for standard input. The exit status is 1 when there is a problem.`,
 		Example: `  podstep check .vscode/launch.json
   podstep check -o json mirror.json`,

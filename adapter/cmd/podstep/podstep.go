@@ -94,11 +94,11 @@ func (p *podstep) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "podstep",
 		Short: "Step in your editor through the requests that a live pod receives",
-		Long: `podstep puts a process on this machine into the place of another one, the target: it gets the target's incoming
-requests, or a copy of them, and its network, names and environment. The target itself is not changed.
+		Long: `podstep puts a process on this machine into the place of another one, the target, in a Kubernetes cluster or on this machine:
+it gets the target's incoming requests, or a copy of them, and its network, names and environment. The target is not changed.
 
 The exit status is 0, or 1 for a fault, which is printed with its id (see docs/errors.md), or 2 for a bad command line.`,
-		Example: `  podstep run --target process/4242 --steal 80:8080 -- python3 server.py
+		Example: `  podstep run -n shop --target deployment/web --steal 80:8080 -- python3 server.py
   podstep check .vscode/launch.json
   podstep dap                      (an editor starts this one)`,
 		SilenceErrors:     true,
@@ -113,7 +113,7 @@ The exit status is 0, or 1 for a fault, which is printed with its id (see docs/e
 	flags.StringVarP(&p.output, "output", "o", "text", "form of results and faults: text or json")
 	flags.StringVar(&p.logLevel, "log-level", "", "least level that is logged: debug, info, warn or error (default warn; env PODSTEP_LOG)")
 	flags.StringVar(&p.logFile, "log-file", "", "append the log to this file (default standard error; env PODSTEP_LOG_FILE)")
-	for _, cmd := range []*cobra.Command{p.dapCommand(), p.runCommand(), p.checkCommand(), p.schemaCommand(), p.versionCommand()} {
+	for _, cmd := range []*cobra.Command{p.dapCommand(), p.runCommand(), p.checkCommand(), p.rbacCommand(), p.schemaCommand(), p.versionCommand()} {
 		cmd.RunE = faulty(cmd.RunE)
 		root.AddCommand(cmd)
 	}

@@ -70,6 +70,11 @@ func TestRunTakesFlagsOnTopOfTheFile(t *testing.T) {
 			m.Outgoing.Local = []string{":443", "10.0.0.1"}
 			m.Env.Override = map[string]string{"A": "2", "B": "x=y"}
 		}},
+		"cluster": {"--target deploy/web -n shop --context me@lab --kubeconfig /k --pods one --agent job --linger 0", ofFlags, func(m *config.Mirror) {
+			m.Target, m.Namespace, m.Context, m.Kubeconfig, m.Pods = "deployment/web", "shop", "me@lab", "/k", config.PodsOne
+			m.Agent = config.Agent{Kind: config.AgentJob}
+		}},
+		"targetless":      {"--target targetless", ofFlags, func(m *config.Mirror) { m.Target, m.Incoming.Mode = "targetless", config.ModeOff }},
 		"nothing of it":   {"--target process/7 --no-dns --no-hostname --no-outgoing --no-env", ofFlags, func(m *config.Mirror) { m.DNS, m.Hostname, m.Outgoing.TCP, m.Env.Include = false, false, false, nil }},
 		"without dashes":  {"--target process/7", ofFlags, func(*config.Mirror) {}},
 		"command's flags": {"--target process/7", ofFlags, func(*config.Mirror) {}},

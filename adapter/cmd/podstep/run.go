@@ -12,6 +12,8 @@ import (
 // runFlags are the flags of run; what is not given stays as the file or the defaults have it.
 type runFlags struct {
 	target, file                         string
+	kubeconfig, context, namespace       string
+	agent, pods, linger                  string
 	steal, mirror, local, env            []string
 	noDNS, noHostname, noOutgoing, noEnv bool
 }
@@ -23,16 +25,23 @@ func (p *podstep) runCommand() *cobra.Command {
 		Short: "Run a command in the target's place, without a debugger",
 		Long: `run starts a command that stands in for the target: it gets the target's incoming requests (a copy, unless they are stolen),
 its network, names and environment. Signals are passed on. The exit status is the command's, or 128+N when signal N ended it.`,
-		Example: `  podstep run --target process/4242 --steal 80:8080 -- python3 server.py
+		Example: `  podstep run -n shop --target deployment/web --steal 80:8080 -- python3 server.py
   podstep run -f mirror.json --no-dns -- ./shop
-  podstep run --target process/4242 -- curl http://payments/`,
+  podstep run -n shop --target targetless -- curl http://payments/
+  podstep run --target process/4242 --mirror 80 -- ./shop`,
 		DisableFlagsInUseLine: true,
 		Args:                  cobra.ArbitraryArgs,
 		RunE:                  func(cmd *cobra.Command, args []string) error { return p.run(cmd.Context(), f, args) },
 	}
 	flags := cmd.Flags()
 	flags.SetInterspersed(false)
-	flags.StringVar(&f.target, "target", "", "the `target`: process/PID")
+	flags.StringVar(&f.target, "target", "", "the `target`: deployment/NAME or another workload, process/PID, or targetless")
+	flags.StringVarP(&f.namespace, "namespace", "n", "", "the target's `namespace` (default: the context's)")
+	flags.StringVar(&f.context, "context", "", "the kubeconfig's `context` (default: the current one)")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "the kubeconfig `file` (default: as kubectl finds it)")
+	flags.StringVar(&f.pods, "pods", "", "borrow `all|one` of the workload's pods (default all)")
+	flags.StringVar(&f.agent, "agent", "", "how the agent gets beside the target: `auto|ephemeral|job` (default auto)")
+	flags.StringVar(&f.linger, "linger", "", "`seconds` that an idle agent stays after the session (default 60)")
 	flags.StringVarP(&f.file, "file", "f", "", "read the \"mirror\" block from this `file`; flags come on top of it")
 	flags.StringArrayVar(&f.steal, "steal", nil, "let the command answer the target's `port[:local]`; local is the command's port if it differs")
 	flags.StringArrayVar(&f.mirror, "mirror", nil, "give the command a copy of what comes to the target's `port[:local]`")

@@ -15,12 +15,12 @@ const head = `<!-- Made by "make generate" from the comments of adapter/config. 
 # Configuration
 
 A launch configuration of type ` + "`podstep`" + ` is one of the debugger's with two keys more: ` + "`debugger`" + ` names the debugger, ` + "`mirror`" + ` says
-which process to stand in for. Everything else is handed to the debugger as it is. A configuration of another type
+what to stand in for. Everything else is handed to the debugger as it is. A configuration of another type
 (` + "`go`, `debugpy`" + `) may have a ` + "`mirror`" + ` block too; the VS Code extension then makes it one of podstep's.
 
 ` + "```jsonc\n" + example + "```" + `
 
-` + "`podstep check FILE`" + ` says everything that is wrong with a launch.json or with a file that is one ` + "`mirror`" + ` block, with line numbers.
+` + "`podstep check FILE`" + ` says everything that is wrong with a launch.json, with one configuration of it or with one ` + "`mirror`" + ` block, with line numbers.
 ` + "`podstep run -f FILE`" + ` takes the block from such a file. ` + "`podstep schema`" + ` prints its JSON schema. Comments and trailing commas are
 allowed everywhere.
 
@@ -38,7 +38,7 @@ const example = `{
       "debugger": "dlv",
       "program": "${workspaceFolder}",
       "mirror": {
-        "target": "process/4242",
+        "target": "deployment/web",  // or process/4242, a process on this machine
         "incoming": {"mode": "steal", "ports": {"80": 8080}},
         "outgoing": {"local": ["192.168.0.0/16:5432"]},  // the database on this machine's network
         "env": {"exclude": ["AWS_*"], "override": {"LOG": "debug"}},
