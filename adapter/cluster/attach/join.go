@@ -1,0 +1,114 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"podstep.dev/adapter/cluster/api"
+	"podstep.dev/adapter/cluster/attach/exec"
+	"podstep.dev/adapter/place"
+	"podstep.dev/internal/fault"
+)
+
+// firstByte bounds how long an agent may take to greet: joining waits up to 5 s for an agent that is just starting.
+const firstByte = 10 * time.Second
+
+// Link is the connection to an agent.
+type Link struct {
+	// Agent names it for logs.
+	Agent string
+
+	conn   *exec.Conn
+	first  []byte // read by join, not yet by Read
+	closed sync.Once
+	err    error
+	// Job is where the agent's job is, if it has one.
+	job agent
+}
+
+// join runs the agent's bridge and waits for the agent's first byte. An agent that ended meanwhile is errGone.
+func (a *Attacher) join(ctx context.Context, ag agent) (*Link, error) {
+	conn, err := a.Exec.Dial(ctx, exec.Call{
+		Namespace: ag.Namespace, Pod: ag.Pod, Container: ag.Container, Command: []string{program, "join"},
+	})
+	if err != nil {
+		return nil, execFault(err, ag)
+	}
+	l := &Link{conn: conn, Agent: ag.String(), job: ag}
+	if err := l.awaitFirst(ctx); err != nil {
+		_ = l.Close()
+		return nil, l.startFault(err, ag)
+	}
+	return l, nil
+}
+
+func (l *Link) awaitFirst(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, firstByte)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.Close() })
+	var one [1]byte
+	n, err := l.conn.Read(one[:])
+	if !stop() {
+		return context.Cause(ctx)
+	}
+	if n == 1 {
+		l.first = one[:]
+		return nil
+	}
+	return err
+}
+
+// Read is to be called by one goroutine at a time. When the link ends it returns io.EOF, or an error with the last words of
+// the other end.
+func (l *Link) Read(b []byte) (int, error) {
+	if len(l.first) > 0 && len(b) > 0 {
+		n := copy(b, l.first)
+		l.first = l.first[n:]
+		return n, nil
+	}
+	return l.conn.Read(b)
+}
+
+// Write sends b whole.
+func (l *Link) Write(b []byte) (int, error) { return l.conn.Write(b) }
+
+// Close ends the link.
+func (l *Link) Close() error {
+	l.closed.Do(func() { l.err = l.conn.Close() })
+	return l.err
+}
+
+// startFault says why an agent did not greet.
+func (l *Link) startFault(err error, ag agent) error {
+	var exit *exec.ExitError
+	switch {
+	case errors.Is(err, exec.ErrLost):
+		return place.Temporary(fault.New(fault.LinkLost, fmt.Sprintf("the connection to the agent (%s) broke", ag), err))
+	case errors.As(err, &exit) && !ag.Started, isGone(err):
+		return fmt.Errorf("%w: %w", errGone, err)
+	case errors.As(err, &exit):
+		return fault.New(fault.AgentStart, fmt.Sprintf("the agent (%s) cannot be joined", ag), err)
+	}
+	return fault.New(fault.AgentStart, fmt.Sprintf("the agent (%s) did not greet", ag), err)
+}
+
+// execFault tells what keeps a program from being run in an agent's container.
+func execFault(err error, ag agent) error {
+	if isGone(err) {
+		return fmt.Errorf("%w: %w", errGone, err)
+	}
+	return api.Fault(err, fmt.Sprintf("run the link to the agent (%s)", ag))
+}
+
+// isGone tells that there is no such container running: the kubelet says so in words alone.
+func isGone(err error) bool {
+	text := err.Error()
+	return apierrors.IsNotFound(err) || strings.Contains(text, "container not found") || strings.Contains(text, "is not running") ||
+		strings.Contains(text, "not found in pod") || strings.Contains(text, "cannot exec in a stopped") || strings.Contains(text, "container is not created or running")
+}

@@ -1,0 +1,160 @@
+package attach
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"podstep.dev/adapter/cluster/api"
+	"podstep.dev/adapter/config"
+	"podstep.dev/internal/fault"
+)
+
+// agent is a running agent.
+type agent struct {
+	Namespace, Pod, Container string
+	// Job is the name of the agent's job, empty for an ephemeral container.
+	Job string
+	// Started says that this call started it.
+	Started bool
+}
+
+func (a agent) String() string {
+	if a.Job != "" {
+		return fmt.Sprintf("pod/%s in namespace %s", a.Pod, a.Namespace)
+	}
+	return fmt.Sprintf("container %s of pod/%s", a.Container, a.Pod)
+}
+
+// living looks for a running agent that can serve the session; nil if there is none. Those called like one of ended are
+// left out.
+func (a *Attacher) living(ctx context.Context, in Instance, ended []string) (*agent, error) {
+	if a.Agent.Kind != config.AgentJob {
+		for _, name := range Ephemerals(in.Pod) {
+			if !slices.Contains(ended, name) && a.suits(in, ephemeralSpec(in.Pod, name)) {
+				return &agent{Namespace: in.Pod.Namespace, Pod: in.Pod.Name, Container: name}, nil
+			}
+		}
+	}
+	if a.Agent.Kind == config.AgentEphemeral {
+		return nil, nil
+	}
+	return a.livingJob(ctx, in, ended)
+}
+
+// livingJob looks for an agent in a pod of its own. In a session that may do without, it is no fault if that may not be looked for.
+func (a *Attacher) livingJob(ctx context.Context, in Instance, ended []string) (*agent, error) {
+	pods, err := a.jobPods(ctx, a.namespace(in), label(in.ID))
+	if err != nil {
+		if a.Agent.Kind == config.AgentAuto && apierrors.IsForbidden(err) {
+			a.log().Debug("agents in pods of their own cannot be looked for", zap.Error(err))
+			return nil, nil
+		}
+		return nil, api.Fault(err, "look for the agent's pod")
+	}
+	for i := range pods {
+		pod := &pods[i]
+		if name := jobOf(pod); isRunning(pod) && !slices.Contains(ended, name) && a.suitsJob(pod) {
+			return &agent{Namespace: pod.Namespace, Pod: pod.Name, Container: container, Job: name}, nil
+		}
+	}
+	return nil, nil
+}
+
+func (a *Attacher) jobPods(ctx context.Context, namespace, of string) ([]corev1.Pod, error) {
+	list, err := a.Cluster.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: labelManaged + "=" + managedBy + "," + labelContainer + "=" + of,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list.Items, nil
+}
+
+// Ephemerals are the names of the agents that run in ephemeral containers of pod, the youngest first.
+func Ephemerals(pod *corev1.Pod) []string {
+	var names []string
+	for _, s := range pod.Status.EphemeralContainerStatuses {
+		if strings.HasPrefix(s.Name, prefix) && s.State.Running != nil {
+			names = append(names, s.Name)
+		}
+	}
+	slices.Reverse(names)
+	return names
+}
+
+func ephemeralSpec(pod *corev1.Pod, name string) *corev1.EphemeralContainer {
+	for i, c := range pod.Spec.EphemeralContainers {
+		if c.Name == name {
+			return &pod.Spec.EphemeralContainers[i]
+		}
+	}
+	return nil
+}
+
+// suits tells whether an agent can serve the session: it has the capabilities, it enforces the same policy, and it looks
+// into the target's process if that is wanted.
+func (a *Attacher) suits(in Instance, c *corev1.EphemeralContainer) bool {
+	if c == nil || argument(c.Args, "--steal") != string(a.Needs.policy()) {
+		return false
+	}
+	if a.Needs.Process && (c.TargetContainerName != in.Container || argument(c.Args, "--container") != in.ID) {
+		return false
+	}
+	return has(c.SecurityContext, a.Needs.network())
+}
+
+func (a *Attacher) suitsJob(pod *corev1.Pod) bool {
+	c := pod.Spec.Containers[0]
+	return argument(c.Args, "--steal") == string(a.Needs.policy()) && has(c.SecurityContext, a.Needs.network())
+}
+
+// argument is the value behind a flag, "" without it.
+func argument(args []string, flag string) string {
+	if i := slices.Index(args, flag); i >= 0 && i+1 < len(args) {
+		return args[i+1]
+	}
+	return ""
+}
+
+// jobOf is the name of the job that pod is of.
+func jobOf(pod *corev1.Pod) string {
+	if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == "Job" {
+		return owner.Name
+	}
+	return ""
+}
+
+func isRunning(pod *corev1.Pod) bool {
+	for _, s := range pod.Status.ContainerStatuses {
+		if s.Name == container && s.State.Running != nil {
+			return pod.DeletionTimestamp == nil
+		}
+	}
+	return false
+}
+
+// again reads in's pod afresh, to find the agent that was there first.
+func (a *Attacher) again(ctx context.Context, in Instance) (Instance, error) {
+	pod, err := a.Cluster.Client.CoreV1().Pods(in.Pod.Namespace).Get(ctx, in.Pod.Name, metav1.GetOptions{})
+	if err != nil {
+		return in, api.Fault(err, "read "+in.String())
+	}
+	in.Pod = pod
+	return in, nil
+}
+
+// takenFault says that an agent is there that cannot serve this session, and leaves no room for another.
+func (a *Attacher) takenFault(in Instance) error {
+	return &fault.Fault{
+		ID:   fault.AgentStart,
+		What: fmt.Sprintf("%s has an agent that cannot serve this session", in),
+		Hint: "It was started for a session that wants less (no environment, or another policy for stealing). Wait until that session ends, or leave away what it lacks.",
+	}
+}
