@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
@@ -23,9 +23,8 @@ const (
 	longestPause  = 10 * time.Second
 	// steady is how long a watch must have lasted to be a good one.
 	steady = 10 * time.Second
-	// watchAtLeast and watchAtMost bound one watch, as client-go's reflector does, so that one that hangs is noticed.
+	// watchAtLeast is half of what bounds one watch, as client-go's reflector has it, so that one that hangs is noticed.
 	watchAtLeast = 5 * time.Minute
-	watchAtMost  = 10 * time.Minute
 	// patience is how long a refusal is taken for one of a starting API server, whose roles are not loaded yet.
 	patience = time.Minute
 )
@@ -83,7 +82,7 @@ func (f *follower[T]) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(pause + rand.N(pause/2)):
+		case <-time.After(wait.Jitter(pause, 0.5)):
 		}
 		pause = min(2*pause, longestPause)
 	}
@@ -131,7 +130,7 @@ func (f *follower[T]) watchOnce(ctx context.Context) error {
 	options := f.options
 	options.ResourceVersion = f.version
 	options.AllowWatchBookmarks = true
-	seconds := int64((watchAtLeast + rand.N(watchAtMost-watchAtLeast)).Seconds())
+	seconds := int64(wait.Jitter(watchAtLeast, 1).Seconds())
 	options.TimeoutSeconds = &seconds
 	watching, err := f.watch(ctx, options)
 	if err != nil {
