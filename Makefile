@@ -20,7 +20,7 @@ LDFLAGS  := -s -w -X podstep.dev/internal/program.release=$(VERSION)
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: help build test tools venv lint generate demo bench e2e-editor vsix clean
+.PHONY: help build test tools venv lint generate demo bench cluster cluster-shell cluster-test image e2e e2e-editor vsix clean
 
 export PATH := $(CURDIR)/$(TOOLS):$(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -77,6 +77,16 @@ demo: build $(TOOLS)/dlv ## show the whole story: a request to a running service
 
 bench: build ## measure what docs/performance.md says; QUICK=1 for a short run
 	go run ./test/bench $(if $(QUICK),-quick)
+
+cluster: ## build a Kubernetes of two nodes for this machine: 10 minutes once, then seconds; build/cluster leads to it
+	test/cluster/build.sh
+
+cluster-shell: ## a shell with a cluster of two nodes around it, and kubectl
+	test/cluster/build.sh kubectl
+	PATH="$(CURDIR)/build/cluster:$$PATH" build/cluster/up run -nodes 2 -state build/cluster-shell -bin build/cluster "$${SHELL:-bash}"
+
+cluster-test: cluster ## test the cluster itself
+	test/cluster/build.sh test
 
 e2e-editor: build ## press F5 in a real VS Code and stop in a stolen request
 	test/editor/run.sh
