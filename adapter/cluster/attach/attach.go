@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -24,6 +25,8 @@ type Instance struct {
 	Container string
 	// ID is the runtime's id of the running container, without "containerd://".
 	ID string
+	// Needs are what the session wants of the agent.
+	Needs Needs
 }
 
 func (i Instance) String() string { return "pod/" + i.Pod.Name }
@@ -41,18 +44,22 @@ type Attacher struct {
 	Say func(string)
 	// Agent says how the agent gets there. Required: its zero value has no kind.
 	Agent config.Agent
-	// Needs are what the session wants of the agent.
-	Needs Needs
 	// Image is the agent's image when Agent names none.
 	Image string
 	// Level is what agents started by this one log, in their container's log. If empty, "info".
 	Level string
+
+	mu sync.Mutex
+	// jobs are those of agents that were joined.
+	jobs map[agent]bool
+
+	unrecorded sync.Once
 }
 
 // attempts bounds how often an agent that ended while it was being joined is replaced by another.
 const attempts = 3
 
-// ErrGone is wrapped by the faults of a pod or container that is not there any more.
+// errGone is wrapped by the errors of an agent that is not there any more.
 var errGone = errors.New("it ended meanwhile")
 
 // Attach returns the connection to an agent beside in, on which the agent has said its first byte. The caller closes it. ctx
@@ -67,7 +74,7 @@ func (a *Attacher) Attach(ctx context.Context, in Instance) (*Link, error) {
 		if agent == nil {
 			if agent, err = a.start(ctx, in); err != nil {
 				if errors.Is(err, errTaken) {
-					if in, err = a.again(ctx, in); err != nil {
+					if in, err = a.Refresh(ctx, in); err != nil {
 						return nil, err
 					}
 					continue

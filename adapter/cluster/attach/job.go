@@ -30,12 +30,12 @@ const (
 
 // job is the agent as a job: a pod on in's node that finds the container by its cgroup and enters its namespaces.
 func (a *Attacher) job(in Instance, name string) *batchv1.Job {
-	c := a.container()
+	c := a.container(in.Needs, name)
 	c.Args = append(c.Args, "--container", in.ID, "--enter")
 	c.SecurityContext = confined()
 	// SYS_ADMIN enters namespaces; the API server refuses to forbid escalation beside it.
 	c.SecurityContext.AllowPrivilegeEscalation = nil
-	c.SecurityContext.Capabilities.Add = append([]corev1.Capability{"SYS_ADMIN", "SYS_PTRACE"}, a.Needs.network()...)
+	c.SecurityContext.Capabilities.Add = append([]corev1.Capability{"SYS_ADMIN", "SYS_PTRACE"}, in.Needs.network()...)
 	c.SecurityContext.RunAsUser, c.SecurityContext.RunAsGroup, c.SecurityContext.RunAsNonRoot = ptr.To[int64](0), ptr.To[int64](0), ptr.To(false)
 	pod := a.podSpec(c)
 	pod.HostPID = true
@@ -53,7 +53,7 @@ func (a *Attacher) job(in Instance, name string) *batchv1.Job {
 
 // targetlessJob is an agent of its own: a pod that is admitted everywhere.
 func (a *Attacher) targetlessJob(namespace, name string) *batchv1.Job {
-	c := a.container()
+	c := a.container(Needs{Policy: Deny}, name)
 	c.SecurityContext = confined()
 	pod := a.podSpec(c)
 	pod.SecurityContext = &corev1.PodSecurityContext{
@@ -64,12 +64,12 @@ func (a *Attacher) targetlessJob(namespace, name string) *batchv1.Job {
 }
 
 // container is what the agent's container is in either job.
-func (a *Attacher) container() corev1.Container {
+func (a *Attacher) container(needs Needs, name string) corev1.Container {
 	return corev1.Container{
 		Name:                     container,
 		Image:                    a.image(),
 		ImagePullPolicy:          corev1.PullIfNotPresent,
-		Args:                     a.residentArgs(),
+		Args:                     a.residentArgs(needs, name),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		// The agent keeps itself below 32 MiB; a session's burst, and its threads' stacks, come on top.
 		Resources: corev1.ResourceRequirements{

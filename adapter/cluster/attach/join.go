@@ -28,8 +28,6 @@ type Link struct {
 	first  []byte // read by join, not yet by Read
 	closed sync.Once
 	err    error
-	// Job is where the agent's job is, if it has one.
-	job agent
 }
 
 // join runs the agent's bridge and waits for the agent's first byte. An agent that ended meanwhile is errGone.
@@ -40,12 +38,27 @@ func (a *Attacher) join(ctx context.Context, ag agent) (*Link, error) {
 	if err != nil {
 		return nil, execFault(err, ag)
 	}
-	l := &Link{conn: conn, Agent: ag.String(), job: ag}
+	l := &Link{conn: conn, Agent: ag.String()}
 	if err := l.awaitFirst(ctx); err != nil {
 		_ = l.Close()
 		return nil, l.startFault(err, ag)
 	}
+	a.remember(ag)
 	return l, nil
+}
+
+// remember keeps the agent's job in mind for Leave.
+func (a *Attacher) remember(ag agent) {
+	if ag.Job == "" {
+		return
+	}
+	ag.Started = false
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.jobs == nil {
+		a.jobs = map[agent]bool{}
+	}
+	a.jobs[ag] = true
 }
 
 func (l *Link) awaitFirst(ctx context.Context) error {

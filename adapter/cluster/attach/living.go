@@ -37,7 +37,7 @@ func (a agent) String() string {
 func (a *Attacher) living(ctx context.Context, in Instance, ended []string) (*agent, error) {
 	if a.Agent.Kind != config.AgentJob {
 		for _, name := range Ephemerals(in.Pod) {
-			if !slices.Contains(ended, name) && a.suits(in, ephemeralSpec(in.Pod, name)) {
+			if !slices.Contains(ended, name) && suits(in, ephemeralSpec(in.Pod, name)) {
 				return &agent{Namespace: in.Pod.Namespace, Pod: in.Pod.Name, Container: name}, nil
 			}
 		}
@@ -60,7 +60,7 @@ func (a *Attacher) livingJob(ctx context.Context, in Instance, ended []string) (
 	}
 	for i := range pods {
 		pod := &pods[i]
-		if name := jobOf(pod); isRunning(pod) && !slices.Contains(ended, name) && a.suitsJob(pod) {
+		if name := jobOf(pod); isRunning(pod) && !slices.Contains(ended, name) && suitsJob(in.Needs, pod) {
 			return &agent{Namespace: pod.Namespace, Pod: pod.Name, Container: container, Job: name}, nil
 		}
 	}
@@ -100,19 +100,19 @@ func ephemeralSpec(pod *corev1.Pod, name string) *corev1.EphemeralContainer {
 
 // suits tells whether an agent can serve the session: it has the capabilities, it enforces the same policy, and it looks
 // into the target's process if that is wanted.
-func (a *Attacher) suits(in Instance, c *corev1.EphemeralContainer) bool {
-	if c == nil || argument(c.Args, "--steal") != string(a.Needs.policy()) {
+func suits(in Instance, c *corev1.EphemeralContainer) bool {
+	if c == nil || argument(c.Args, "--steal") != string(in.Needs.policy()) {
 		return false
 	}
-	if a.Needs.Process && (c.TargetContainerName != in.Container || argument(c.Args, "--container") != in.ID) {
+	if in.Needs.Process && (c.TargetContainerName != in.Container || argument(c.Args, "--container") != in.ID) {
 		return false
 	}
-	return has(c.SecurityContext, a.Needs.network())
+	return has(c.SecurityContext, in.Needs.network())
 }
 
-func (a *Attacher) suitsJob(pod *corev1.Pod) bool {
+func suitsJob(needs Needs, pod *corev1.Pod) bool {
 	c := pod.Spec.Containers[0]
-	return argument(c.Args, "--steal") == string(a.Needs.policy()) && has(c.SecurityContext, a.Needs.network())
+	return argument(c.Args, "--steal") == string(needs.policy()) && has(c.SecurityContext, needs.network())
 }
 
 // argument is the value behind a flag, "" without it.
@@ -140,11 +140,19 @@ func isRunning(pod *corev1.Pod) bool {
 	return false
 }
 
-// again reads in's pod afresh, to find the agent that was there first.
-func (a *Attacher) again(ctx context.Context, in Instance) (Instance, error) {
+// Refresh reads in's pod again, for the agents that came since. It is a fault (TargetGone) if in is no more.
+func (a *Attacher) Refresh(ctx context.Context, in Instance) (Instance, error) {
 	pod, err := a.Cluster.Client.CoreV1().Pods(in.Pod.Namespace).Get(ctx, in.Pod.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || err == nil && pod.UID != in.Pod.UID {
+		return in, fault.New(fault.TargetGone, in.String()+" is gone", nil)
+	}
 	if err != nil {
 		return in, api.Fault(err, "read "+in.String())
+	}
+	for _, s := range pod.Status.ContainerStatuses {
+		if s.Name == in.Container && !strings.HasSuffix(s.ContainerID, "://"+in.ID) {
+			return in, fault.New(fault.TargetGone, fmt.Sprintf("container %s of %s was started again", in.Container, in), nil)
+		}
 	}
 	in.Pod = pod
 	return in, nil

@@ -25,24 +25,24 @@ func (a *Attacher) ephemeral(in Instance, name string) corev1.EphemeralContainer
 		Name:                     name,
 		Image:                    a.image(),
 		ImagePullPolicy:          corev1.PullIfNotPresent,
-		Args:                     a.residentArgs(),
+		Args:                     a.residentArgs(in.Needs, name),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-		SecurityContext:          a.Needs.beside(in),
+		SecurityContext:          in.Needs.beside(in),
 	}}
-	if a.Needs.Process {
+	if in.Needs.Process {
 		c.TargetContainerName = in.Container
 		c.Args = append(c.Args, "--container", in.ID)
 	}
 	return c
 }
 
-// residentArgs are the arguments of every kind.
-func (a *Attacher) residentArgs() []string {
+// residentArgs are the arguments of every kind. name is what others who find the agent are told.
+func (a *Attacher) residentArgs(needs Needs, name string) []string {
 	level := a.Level
 	if level == "" {
 		level = "info"
 	}
-	return []string{"resident", "--steal", string(a.Needs.policy()), "--log", level}
+	return []string{"resident", "--name", name, "--steal", string(needs.policy()), "--log", level}
 }
 
 // beside is the security context of an agent in in's own pod: as uid 0 with the capabilities that the session needs, or as
