@@ -39,10 +39,10 @@ type Permission struct {
 // Table lists everything that podstep ever asks of an API server, besides what every authenticated user may do (API discovery,
 // SelfSubjectAccessReview).
 func Table() []Permission {
-	read, readAndFollow := []string{"get", "list"}, []string{"get", "list", "watch"}
+	read := []string{"get", "list", "watch"}
 	return []Permission{
 		{
-			Resource: "pods", Verbs: readAndFollow, Feature: EverySession,
+			Resource: "pods", Verbs: read, Feature: EverySession,
 			Why: "Find the target's pods, follow them as they come and go, and see when the agent runs.",
 		}, {
 			Resource: "namespaces", Verbs: []string{"get"}, Feature: EverySession, OwnNamespace: true,
@@ -51,14 +51,14 @@ func Table() []Permission {
 			Resource: "events", Verbs: []string{"create", "patch"}, Feature: EverySession,
 			Why: "Leave an Event on the target's pod that says who borrowed what, from when until when.",
 		},
-		{Group: "apps", Resource: "deployments", Verbs: read, Feature: Workloads, Why: "Find the pods of deployment/NAME, and its annotation podstep.dev/steal."},
+		{Group: "apps", Resource: "deployments", Verbs: read, Feature: Workloads, Why: "Find the pods of deployment/NAME and its annotation podstep.dev/steal, notice its end, and list what can be borrowed."},
 		{Group: "apps", Resource: "statefulsets", Verbs: read, Feature: Workloads, Why: "The same for statefulset/NAME."},
 		{Group: "apps", Resource: "daemonsets", Verbs: read, Feature: Workloads, Why: "The same for daemonset/NAME."},
 		{Group: "apps", Resource: "replicasets", Verbs: read, Feature: Workloads, Why: "The same for replicaset/NAME, which also stands between a pod and its deployment."},
 		{Group: "batch", Resource: "jobs", Verbs: read, Feature: Workloads, Why: "The same for job/NAME."},
 		{Group: "batch", Resource: "cronjobs", Verbs: read, Feature: Workloads, Why: "The same for cronjob/NAME."},
-		{Resource: "services", Verbs: read, Feature: Workloads, Why: "Find the pods behind service/NAME."},
-		{Group: "argoproj.io", Resource: "rollouts", Verbs: read, Feature: Workloads, Why: "The same as deployments for rollout/NAME, where Argo Rollouts is installed."},
+		{Resource: "services", Verbs: read, Feature: Workloads, Why: "The same for service/NAME, whose pods change with its selector."},
+		{Group: "argoproj.io", Resource: "rollouts", Verbs: read, Feature: Workloads, Why: "The same for rollout/NAME, where Argo Rollouts is installed."},
 		{
 			Resource: "pods/ephemeralcontainers", Verbs: []string{"patch"}, Feature: Ephemeral,
 			Why: "Add the agent to the target's pod.",
@@ -69,8 +69,14 @@ func Table() []Permission {
 			Group: "batch", Resource: "jobs", Verbs: []string{"create", "delete"}, Feature: Job, InAgentNamespace: true,
 			Why: "Start the agent's pod on the target's node, and remove it. Who may create Jobs may run any pod that the namespace admits.",
 		}, {
-			Resource: "pods", Verbs: readAndFollow, Feature: Job, InAgentNamespace: true,
+			Resource: "pods", Verbs: read, Feature: Job, InAgentNamespace: true,
 			Why: "Find the agent's pod, and see when it runs.",
+		}, {
+			Resource: "events", Verbs: []string{"watch"}, Feature: Job, InAgentNamespace: true,
+			Why: "Learn why the cluster does not admit the agent's pod: only an Event of its Job tells.",
+		}, {
+			Resource: "namespaces", Verbs: []string{"get"}, Feature: Job, InAgentNamespace: true, OwnNamespace: true,
+			Why: "Read the Pod Security level of the agent's namespace before anything is created there.",
 		}, {
 			Resource: "pods/exec", Verbs: []string{"get", "create"}, Feature: Job, InAgentNamespace: true,
 			Why: "Speak with the agent. WebSocket asks for get, and since Kubernetes 1.35 for create too, as SPDY does.",

@@ -183,7 +183,7 @@ func TestCheckNamesEachMissingVerb(t *testing.T) {
 	for _, m := range missing {
 		got = append(got, m.String())
 	}
-	want := []string{`get rollouts.argoproj.io in "shop"`, `list rollouts.argoproj.io in "shop"`, `create pods/exec in "shop"`}
+	want := []string{`get rollouts.argoproj.io in "shop"`, `list rollouts.argoproj.io in "shop"`, `watch rollouts.argoproj.io in "shop"`, `create pods/exec in "shop"`}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Check (-want +got):\n%s", diff)
 	}

@@ -10,11 +10,13 @@ import (
 	"os"
 	"runtime"
 
+	"podstep.dev/internal/program"
 	"podstep.dev/launcher"
 )
 
 const usage = `usage: podstep-launch exec --session SOCKET [--traced] [--no-env] -- COMMAND [ARGUMENT]...
-       podstep-launch keep ...   (by podstep only)`
+       podstep-launch keep ...   (by podstep only)
+       podstep-launch version`
 
 // failed is what a shell gives for a command that cannot be run.
 const failed = 127
@@ -31,6 +33,8 @@ func main() {
 		fail(execute(ctx, os.Args[2:]))
 	case "keep":
 		fail(keep(ctx, os.Args[2:]))
+	case "version":
+		fmt.Println(program.Launcher, program.Version())
 	default:
 		fail(fmt.Errorf("unknown command %q\n%s", os.Args[1], usage))
 	}
