@@ -22,21 +22,8 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-// Reasons why an agent's, or a session's, time is over.
-var (
-	// ErrTargetGone : the process whose place the debuggee takes has ended.
-	ErrTargetGone = errors.New("the target's process ended")
-	// ErrUnjoined : no session came.
-	ErrUnjoined = errors.New("no session joined")
-	// ErrLeft : the last session is over, and the time that the agent was asked to stay.
-	ErrLeft = errors.New("the last session is over")
-	// ErrLost : the last link was lost and no session came back.
-	ErrLost = errors.New("the last link was lost and no session came back")
-	// ErrLifetime : Options.Lifetime is over.
-	ErrLifetime = errors.New("the agent's lifetime is over")
-	// errReplaced : the session came back over another link.
-	errReplaced = errors.New("the session goes on over another link")
-)
+// errReplaced ends a session that came back over another link.
+var errReplaced = errors.New("the session goes on over another link")
 
 // Steal says which steals an agent allows.
 type Steal string
@@ -73,6 +60,8 @@ type Options struct {
 	// Unjoined is how long Run waits for the first session, and for one to come back when the last link was lost. If
 	// zero, 30 s.
 	Unjoined time.Duration
+	// Changed is told that the list of sessions changed. It must not block. If nil, nobody is told.
+	Changed func(*Agent)
 	// Lifetime is when Run ends at the latest. If zero, 24 h.
 	Lifetime time.Duration
 }
@@ -93,6 +82,9 @@ func (o Options) filled() Options {
 	if o.Links == 0 {
 		o.Links = 64
 	}
+	if o.Changed == nil {
+		o.Changed = func(*Agent) {}
+	}
 	if o.Unjoined == 0 {
 		o.Unjoined = 30 * time.Second
 	}
@@ -106,20 +98,17 @@ func (o Options) filled() Options {
 // session.
 type Agent struct {
 	opts Options
-	// changed has room for one: sessions came or went.
-	changed chan struct{}
+	stay *Stay
 
 	mu       sync.Mutex
 	links    int
 	sessions []*session // in the order in which they joined
-	// until is when the agent may go while it has no session, and because of what.
-	until  time.Time
-	reason error
 }
 
 // New returns an agent without sessions.
 func New(opts Options) *Agent {
-	return &Agent{opts: opts.filled(), changed: make(chan struct{}, 1)}
+	opts = opts.filled()
+	return &Agent{opts: opts, stay: NewStay(opts.Unjoined)}
 }
 
 // Serve serves one session over conn, which it owns, until the link or ctx ends or the target's process does
@@ -178,69 +167,35 @@ func (a *Agent) join(s *session) {
 	}
 	a.sessions = append(a.sessions, s)
 	a.mu.Unlock()
-	a.notify()
+	a.stay.Join()
+	a.opts.Changed(a)
 	if old != nil {
 		old.log.Info("replaced")
 		old.release(errReplaced)
 	}
 }
 
-// part removes a session that ended, and says how long the agent waits for another.
+// part removes a session that ended.
 func (a *Agent) part(s *session) {
-	stay, reason := s.linger(a.opts.Unjoined)
 	a.mu.Lock()
 	a.sessions = slices.DeleteFunc(a.sessions, func(o *session) bool { return o == s })
-	if until := time.Now().Add(stay); until.After(a.until) {
-		a.until, a.reason = until, reason
-	}
 	a.mu.Unlock()
-	a.notify()
-}
-
-func (a *Agent) notify() {
-	select {
-	case a.changed <- struct{}{}:
-	default:
+	if linger, left := s.left(); left {
+		a.stay.Leave(linger)
+	} else {
+		a.stay.Lose()
 	}
+	a.opts.Changed(a)
 }
 
-// Run waits until the agent is of no more use and returns why: ErrTargetGone, ErrUnjoined, ErrLeft, ErrLost, ErrLifetime or
-// the cause of ctx's end. It ends no session: that is for the caller, by the context of Serve.
+// Run waits until the agent is of no more use and returns why; see [Stay.Run]. It ends no session: that is for the caller,
+// by the context of Serve.
 func (a *Agent) Run(ctx context.Context) error {
-	lifetime := time.NewTimer(a.opts.Lifetime)
-	defer lifetime.Stop()
-	a.mu.Lock()
-	a.until, a.reason = time.Now().Add(a.opts.Unjoined), ErrUnjoined
-	a.mu.Unlock()
-	for {
-		over, stop, reason := a.idle()
-		select {
-		case <-ctx.Done():
-			reason = context.Cause(ctx)
-		case <-a.opts.Target.Exited():
-			reason = ErrTargetGone
-		case <-lifetime.C:
-			reason = ErrLifetime
-		case <-over:
-		case <-a.changed:
-			stop()
-			continue
-		}
-		stop()
-		return reason
-	}
+	return a.stay.Run(ctx, a.opts.Lifetime, a.opts.Target.Exited())
 }
 
-// idle returns when the agent may go and because of what; a nil channel while it has sessions.
-func (a *Agent) idle() (over <-chan time.Time, stop func(), reason error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.sessions) > 0 {
-		return nil, func() {}, nil
-	}
-	timer := time.NewTimer(time.Until(a.until))
-	return timer.C, func() { timer.Stop() }, a.reason
-}
+// Left tells that the last session said its farewell, and how much longer it asked the agent to stay.
+func (a *Agent) Left() (linger time.Duration, left bool) { return a.stay.left() }
 
 // Sessions lists the sessions in the order in which they joined.
 func (a *Agent) Sessions() wire.Sessions {

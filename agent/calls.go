@@ -27,6 +27,7 @@ func (c calls) Subscribe(ctx context.Context, p wire.SubscribeParams) (wire.Subs
 		return wire.Subscription{}, err
 	}
 	sub, err := c.subscribe(ctx, p)
+	c.agent.opts.Changed(c.agent)
 	var refusal *wire.Refusal
 	if errors.As(err, &refusal) && refusal.Reason == wire.ReasonTaken {
 		return sub, &wire.Refusal{Errno: refusal.Errno, Reason: refusal.Reason, Text: refusal.Text + c.agent.pauseOf(p.Port)}
@@ -79,13 +80,14 @@ func (c calls) Unsubscribe(ctx context.Context, p wire.UnsubscribeParams) error 
 // Paused notes whether the debugger is stopped.
 func (c calls) Paused(_ context.Context, p wire.PausedParams) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	switch {
 	case !p.Paused:
 		c.pausedSince = time.Time{}
 	case c.pausedSince.IsZero():
 		c.pausedSince = time.Now().UTC().Truncate(time.Second)
 	}
+	c.mu.Unlock()
+	c.agent.opts.Changed(c.agent)
 	return nil
 }
 
@@ -106,8 +108,9 @@ func (c calls) Sessions(context.Context) (wire.Sessions, error) { return c.agent
 // drop forgets a subscription that ended.
 func (s *session) drop(id uint64) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.held = slices.DeleteFunc(s.held, func(h held) bool { return h.id == id })
+	s.mu.Unlock()
+	s.agent.opts.Changed(s.agent)
 }
 
 // pauseOf says in words whether the debugger of the session that has stolen port is stopped, as the end of a sentence;

@@ -187,13 +187,12 @@ func (s *session) describe() wire.Session {
 	return d
 }
 
-// linger is how long an agent that has only this session may stay after its end, and what it then ends for. lost is the
-// time after a link that ended without a farewell.
-func (s *session) linger(lost time.Duration) (time.Duration, error) {
+// left tells whether the adapter said its farewell, and how much longer it asked the agent to stay.
+func (s *session) left() (linger time.Duration, left bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.farewell == nil {
-		return lost, ErrLost
+		return 0, false
 	}
-	return time.Duration(s.farewell.Linger) * time.Second, ErrLeft
+	return time.Duration(s.farewell.Linger) * time.Second, true
 }

@@ -7,19 +7,13 @@ package target
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
-
-// maxEnvironment bounds what is read of /proc/PID/environ, in bytes: execve(2) allows a quarter of the stack limit,
-// 2 MiB by default.
-const maxEnvironment = 4 << 20
 
 // Target is one process. Its goroutine waits for the process's end and is ended by Close.
 type Target struct {
@@ -89,29 +83,6 @@ func (t *Target) PID() int { return t.pid }
 
 // Exited is closed when the process has ended.
 func (t *Target) Exited() <-chan struct{} { return t.exited }
-
-// Environment is what the process was started with, as KEY=VALUE, in its order.
-func (t *Target) Environment() ([]string, error) {
-	if t.own {
-		return nil, nil
-	}
-	fd, err := unix.Openat(int(t.proc.Fd()), "environ", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("read environment of process %d: %w", t.pid, err)
-	}
-	file := os.NewFile(uintptr(fd), "environ")
-	text, err := io.ReadAll(io.LimitReader(file, maxEnvironment))
-	if err := errors.Join(err, file.Close()); err != nil {
-		return nil, fmt.Errorf("read environment of process %d: %w", t.pid, err)
-	}
-	var environment []string
-	for entry := range strings.SplitSeq(string(text), "\x00") {
-		if strings.Contains(entry, "=") {
-			environment = append(environment, entry)
-		}
-	}
-	return environment, nil
-}
 
 // Hostname is that of the uts namespace.
 func (t *Target) Hostname() (string, error) { return os.Hostname() }

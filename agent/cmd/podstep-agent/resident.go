@@ -5,10 +5,12 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -16,59 +18,67 @@ import (
 
 	"podstep.dev/agent"
 	"podstep.dev/agent/door"
+	"podstep.dev/agent/incoming/redirect"
 	"podstep.dev/agent/target"
 	"podstep.dev/internal/logging"
 	"podstep.dev/internal/program"
+	"podstep.dev/internal/wire"
 )
 
 // exitTaken says that another resident is here (EX_TEMPFAIL of sysexits.h).
 const exitTaken = 75
 
-// settings are the flags of resident.
-type settings struct {
-	container, name, socket, level string
-	enter                          bool
-	steal                          agent.Steal
-	lifetime, unjoined             time.Duration
-}
-
 // resident holds the container until it is of no more use: sessions join it through the door.
 func resident(args []string) int {
-	var s settings
-	flags := flag.NewFlagSet("podstep-agent resident", flag.ContinueOnError)
-	flags.StringVar(&s.container, "container", "", "`ID` of the target's container; without it this container itself is the target")
-	flags.StringVar(&s.name, "name", "", "this container's own `name`, for others who find it here")
-	flags.BoolVar(&s.enter, "enter", false, "enter the target's network and host name first")
-	flags.Func("steal", "`policy` for steals: allow, filtered-only or deny (default allow)", func(text string) error {
-		s.steal = agent.Steal(text)
-		switch s.steal {
-		case agent.StealAllow, agent.StealFilteredOnly, agent.StealDeny:
-			return nil
-		}
-		return errors.New("no such policy")
-	})
-	flags.DurationVar(&s.lifetime, "lifetime", 24*time.Hour, "end everything after this time")
-	flags.DurationVar(&s.unjoined, "unjoined", 30*time.Second, "end after this time without a link")
-	flags.StringVar(&s.socket, "socket", door.Path, "`path` of the door")
-	flags.StringVar(&s.level, "log", "info", "debug, info, warn or error")
-	if err := flags.Parse(args); err != nil {
+	s, err := readSettings(args, os.Stderr)
+	if err != nil {
 		return 2
 	}
-	if flags.NArg() > 0 || s.enter && s.container == "" || s.lifetime <= 0 || s.unjoined <= 0 {
-		fmt.Fprintln(os.Stderr, "podstep-agent resident: no arguments, --enter with --container only, and times above zero")
-		return 2
+	if s.enter {
+		return sayBye(enter(s.container, args))
 	}
-	limitRuntime()
+	limitProcess()
 	return sayBye(reside(s))
+}
+
+// plain are an error's words for people: a refusal's without its errno.
+func plain(err error) string {
+	var refusal *wire.Refusal
+	if errors.As(err, &refusal) && refusal.Text != "" {
+		return refusal.Text
+	}
+	return err.Error()
+}
+
+// enter begins anew in the target's namespaces. It returns only on error.
+func enter(container string, args []string) error {
+	pid, err := target.Find(container)
+	if err != nil {
+		return err
+	}
+	if err := target.Enter(pid); err != nil {
+		return err
+	}
+	again := append([]string{os.Args[0], "resident"}, slices.DeleteFunc(args, isEnter)...)
+	return fmt.Errorf("start again: %w", syscall.Exec("/proc/self/exe", again, os.Environ()))
+}
+
+// isEnter tells the flag --enter in all its spellings.
+func isEnter(arg string) bool {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	return strings.HasPrefix(arg, "-") && name == "enter"
 }
 
 // sayBye leaves the last words where a person finds them, and returns the exit status.
 func sayBye(err error) int {
-	words := program.Agent + ": " + err.Error()
+	words := program.Agent + ": " + plain(err)
 	fmt.Fprintln(os.Stderr, words)
 	if f, ferr := os.OpenFile("/dev/termination-log", os.O_WRONLY|os.O_TRUNC, 0); ferr == nil {
 		_, _ = f.WriteString(words)
 		_ = f.Close()
+	}
+	if isTaken(err) {
+		return exitTaken
 	}
 	for _, done := range []error{agent.ErrLeft, agent.ErrLost, agent.ErrUnjoined, agent.ErrLifetime, agent.ErrTargetGone, context.Canceled} {
 		if errors.Is(err, done) {
@@ -76,6 +86,12 @@ func sayBye(err error) int {
 		}
 	}
 	return 1
+}
+
+// isTaken tells that another resident is here.
+func isTaken(err error) bool {
+	var refusal *wire.Refusal
+	return errors.As(err, &refusal) && refusal.Reason == wire.ReasonTaken
 }
 
 // reside serves sessions until there is a reason to go, which it returns.
@@ -92,19 +108,62 @@ func reside(s settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
+	mark, err := redirect.Reside(wire.Holder{Name: s.name, Since: time.Now().UTC().Truncate(time.Second)})
+	switch {
+	case isTaken(err):
+		return err
+	case err != nil:
+		// It installs no rules, so it is in nobody's way.
+		log.Debug("not marked as resident", zap.Error(err))
+	default:
+		defer func() { err = errors.Join(err, mark.Close()) }()
+	}
+	log.Info("resident", zap.String("version", program.Version()), zap.String("container", s.container), zap.Int("pid", t.PID()))
 	d, err := door.Open(s.socket, log.Named("door"))
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		log.Info("as this user there is no door: each session is served by the program that joins", zap.Int("uid", os.Geteuid()))
+		return hold(ctx, s, t)
+	}
 	if err != nil {
 		return err
 	}
-	a := agent.New(agent.Options{Log: log, Target: t, Steal: s.steal, Lifetime: s.lifetime, Unjoined: s.unjoined})
-	log.Info("resident", zap.String("version", program.Version()), zap.String("container", s.container), zap.Int("pid", t.PID()))
+	return serveDoor(ctx, d, agent.New(s.options(log, t)))
+}
+
+// serveDoor serves sessions that come in through the door, and ends them all when there is a reason to go.
+func serveDoor(ctx context.Context, d *door.Door, a *agent.Agent) error {
 	serving, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	served := make(chan struct{})
-	go func() { defer close(served); d.Serve(serving, a) }()
+	go func() {
+		defer close(served)
+		d.Serve(serving, a)
+	}()
 	reason := a.Run(ctx)
 	end(reason)
 	<-served
 	return reason
+}
+
+// hold only keeps the container, while others in it serve sessions.
+func hold(ctx context.Context, s settings, t *target.Target) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stay := agent.NewStay(s.unjoined)
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		if err := door.Look(ctx, stay.Join, stay.Leave, stay.Lose); err != nil {
+			cancel(err)
+		}
+	}()
+	reason := stay.Run(ctx, s.lifetime, t.Exited())
+	cancel(reason)
+	<-looked
+	return reason
+}
+
+func (s settings) options(log *zap.Logger, t *target.Target) agent.Options {
+	return agent.Options{Log: log, Target: t, Steal: s.steal, Lifetime: s.lifetime, Unjoined: s.unjoined}
 }
 
 // openTarget finds the container's first process; without a container this process stands for the target.

@@ -42,7 +42,7 @@ func serve(args []string) int {
 		fmt.Fprintln(os.Stderr, "podstep-agent serve: --pid N is needed, and nothing else")
 		return 2
 	}
-	limitRuntime()
+	limitProcess()
 	if err := run(*pid, *level, *drain); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", program.Agent, err)
 		return 1
@@ -75,8 +75,8 @@ func run(pid int, level string, drain time.Duration) (err error) {
 	return err
 }
 
-// limitRuntime keeps the Go runtime within what an agent may take of the pod.
-func limitRuntime() {
+// limitProcess keeps the Go runtime within what an agent may take of the pod.
+func limitProcess() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}

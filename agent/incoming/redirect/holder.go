@@ -43,8 +43,11 @@ func encodeHolder(h wire.Holder) []byte {
 }
 
 // ReadHolder tells who has stolen port in this network namespace, and whether anybody has.
-func ReadHolder(port uint16) (wire.Holder, bool) {
-	data, err := readUserdata(tableName(port))
+func ReadHolder(port uint16) (wire.Holder, bool) { return holderOf(tableName(port)) }
+
+// holderOf tells whose the table called name is, and whether there is one.
+func holderOf(name string) (wire.Holder, bool) {
+	data, err := readUserdata(name)
 	if err != nil {
 		return wire.Holder{}, false
 	}

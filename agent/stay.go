@@ -1,0 +1,114 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Reasons why an agent's time, or a session's, is over.
+var (
+	// ErrTargetGone : the process whose place the debuggee takes has ended.
+	ErrTargetGone = errors.New("the target's process ended")
+	// ErrUnjoined : no session came.
+	ErrUnjoined = errors.New("no session joined")
+	// ErrLeft : the last session is over, and the time that the agent was asked to stay.
+	ErrLeft = errors.New("the last session is over")
+	// ErrLost : the last link was lost and no session came back.
+	ErrLost = errors.New("the last link was lost and no session came back")
+	// ErrLifetime : the longest time that an agent may stay is over.
+	ErrLifetime = errors.New("the agent's lifetime is over")
+)
+
+// Stay is how long an agent has to be there: as long as there are sessions, and a while before the first and after the
+// last. It has no goroutines.
+type Stay struct {
+	// unjoined is how long it waits for the first session, and for one to come back when the last link was lost.
+	unjoined time.Duration
+	// changed has room for one: sessions came or went.
+	changed chan struct{}
+
+	mu       sync.Mutex
+	sessions int
+	// until is when the agent may go while there is no session, and because of what.
+	until  time.Time
+	reason error
+}
+
+// NewStay begins a stay, which lasts for unjoined if nobody joins.
+func NewStay(unjoined time.Duration) *Stay {
+	return &Stay{unjoined: unjoined, changed: make(chan struct{}, 1), until: time.Now().Add(unjoined), reason: ErrUnjoined}
+}
+
+// Join counts a session in.
+func (s *Stay) Join() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions++
+	if errors.Is(s.reason, ErrUnjoined) {
+		s.until, s.reason = time.Time{}, nil
+	}
+	s.notify()
+}
+
+// Leave counts a session out that is over and asks for linger more. The longest that any asked for holds.
+func (s *Stay) Leave(linger time.Duration) { s.part(linger, ErrLeft) }
+
+// Lose counts a session out whose link was lost: it may come back.
+func (s *Stay) Lose() { s.part(s.unjoined, ErrLost) }
+
+func (s *Stay) part(stay time.Duration, reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions--
+	if until := time.Now().Add(stay); until.After(s.until) {
+		s.until, s.reason = until, reason
+	}
+	s.notify()
+}
+
+// left tells that the last session left, and what remains of the time that was asked for.
+func (s *Stay) left() (linger time.Duration, left bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(0, time.Until(s.until)), errors.Is(s.reason, ErrLeft)
+}
+
+func (s *Stay) notify() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Run waits until the stay is over and returns why: ErrUnjoined, ErrLeft, ErrLost, ErrLifetime after lifetime, ErrTargetGone
+// when exited is closed, or the cause of ctx's end.
+func (s *Stay) Run(ctx context.Context, lifetime time.Duration, exited <-chan struct{}) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, lifetime, ErrLifetime)
+	defer cancel()
+	for {
+		over, reason := s.idle()
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-exited:
+			return ErrTargetGone
+		case <-over:
+			return reason
+		case <-s.changed:
+		}
+	}
+}
+
+// idle returns when the agent may go and because of what; a nil channel while there are sessions.
+func (s *Stay) idle() (over <-chan time.Time, reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sessions > 0 {
+		return nil, nil
+	}
+	return time.After(time.Until(s.until)), s.reason
+}
