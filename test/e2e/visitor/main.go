@@ -1,0 +1,121 @@
+// Command visitor is what the tests in a cluster run in pods of their own, beside the shop: a customer, a resolver, and an eye
+// on what is left of a session in a pod.
+//
+//	visitor ask URL EVERY      ask the shop at URL again and again, a line of JSON for each request
+//	visitor get URL            print what is answered there
+//	visitor resolve NAME...    print a line of JSON for each name
+//	visitor env                print the environment and the hostname as JSON
+//	visitor serve PORT TEXT    answer every HTTP request with the text
+//	visitor look UID           print what runs in the pod of that UID and which packet filter tables it has, as JSON; needs
+//	                           the node's processes and every privilege
+//	visitor signal NAME PID    send KILL, STOP, CONT or TERM to a process of the node
+//	visitor wait               do nothing until SIGTERM
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"podstep.dev/internal/testkit/visit"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, "visitor:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 3 && args[0] == "ask":
+		every, err := time.ParseDuration(args[2])
+		if err != nil {
+			return err
+		}
+		return visit.Customer{URL: args[1], Every: every}.Run(ctx, os.Stdout)
+	case len(args) == 2 && args[0] == "get":
+		return get(ctx, args[1])
+	case len(args) > 1 && args[0] == "resolve":
+		return resolve(ctx, args[1:])
+	case len(args) == 1 && args[0] == "env":
+		hostname, err := os.Hostname()
+		return errors.Join(err, json.NewEncoder(os.Stdout).Encode(map[string]any{"hostname": hostname, "env": os.Environ()}))
+	case len(args) == 3 && args[0] == "serve":
+		return http.ListenAndServe(":"+args[1], http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, args[2]) }))
+	case len(args) == 2 && args[0] == "look":
+		seen, err := look(args[1])
+		return errors.Join(err, json.NewEncoder(os.Stdout).Encode(seen))
+	case len(args) == 3 && args[0] == "signal":
+		return send(args[1], args[2])
+	case len(args) == 1 && args[0] == "wait":
+		<-ctx.Done()
+		return nil
+	}
+	return fmt.Errorf("unknown arguments %q", args)
+}
+
+func send(name, pid string) error {
+	signals := map[string]syscall.Signal{"KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT, "TERM": syscall.SIGTERM}
+	n, err := strconv.Atoi(pid)
+	if sig, known := signals[name]; err == nil && n > 1 && known {
+		return syscall.Kill(n, sig)
+	}
+	return fmt.Errorf("no signal %s to process %s", name, pid)
+}
+
+func get(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(q)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(os.Stdout, answer.Body)
+	return err
+}
+
+// Name is what resolving one came to.
+type Name struct {
+	Name      string
+	Addresses []string // sorted
+	NotFound  bool     // the server said so
+	Error     string
+}
+
+func resolve(ctx context.Context, names []string) error {
+	for _, name := range names {
+		answer := Name{Name: name}
+		addresses, err := net.DefaultResolver.LookupHost(ctx, name)
+		if err != nil {
+			answer.Error = err.Error()
+		}
+		var failure *net.DNSError
+		answer.NotFound = errors.As(err, &failure) && failure.IsNotFound
+		slices.Sort(addresses)
+		answer.Addresses = slices.DeleteFunc(addresses, func(a string) bool { return strings.Contains(a, ":") })
+		if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
