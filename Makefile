@@ -31,12 +31,13 @@ build: ## build the three programs into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS)
 
-test: build tools venv ## run all tests: units, privileged ones in namespaces of their own, whole programs, dlv and debugpy
+test: build tools venv ## run all tests but those in a cluster: units, privileged ones in namespaces of their own, whole programs, dlv and debugpy
 	@[ "$$(id -u)" = 0 ] || echo "make test: as an ordinary user; tests that need root are skipped and listed at the end"
 	@$(RACE) || echo "make test: no C compiler, so without the race detector"
 	@run() { [ $$# = 1 ] || go test -json $(TESTFLAGS) "$$@" || [ $$? = 1 ] || echo '{"Action": "build-fail", "ImportPath": "go test"}'; }; \
-	 packages=$$(go list $(PACKAGES)); \
-	 { run -race=$(RACE) $$(grep -v '^podstep.dev/test/' <<<"$$packages"); run -p=1 $$(grep '^podstep.dev/test/' <<<"$$packages"); } \
+	 packages=$$(go list $(PACKAGES) | grep -v '^podstep.dev/test/e2e'); \
+	 { run -race=$(RACE) $$(grep -v '^podstep.dev/test/' <<<"$$packages"); run -p=1 $$(grep '^podstep.dev/test/' <<<"$$packages"); \
+	   if [ '$(PACKAGES)' = ./... ]; then (cd agent/image && run ./...); fi; } \
 	 | go run ./test/report $(if $(SKIPS),-allow '$(SKIPS)')
 
 tools: $(TOOLS)/dlv $(TOOLS)/staticcheck
@@ -64,6 +65,7 @@ lint: $(TOOLS)/staticcheck ## go vet, staticcheck, and the extension's checks wh
 	GOOS=darwin go build -o /dev/null ./adapter/cmd/podstep
 	GOOS=windows go build -o /dev/null ./adapter/cmd/podstep
 	staticcheck ./...
+	cd agent/image && go vet ./... && staticcheck ./...
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory node_modules/.package-lock.json && npm run --silent check; \
 	 else echo "make lint: no npm, so without the extension" >&2; fi
 
@@ -78,6 +80,13 @@ demo: build $(TOOLS)/dlv ## show the whole story: a request to a running service
 bench: build ## measure what docs/performance.md says; QUICK=1 for a short run
 	go run ./test/bench $(if $(QUICK),-quick)
 
+image: ## build the agent's image for amd64 and arm64, an OCI archive: build/podstep-agent.tar
+	for arch in amd64 arm64; do \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o build/agent/$$arch/ ./agent/cmd/podstep-agent; done
+	go run -C agent/image . -o '$(CURDIR)/build/podstep-agent.tar' -ref podstep.dev/agent:$(VERSION) -platforms linux/amd64,linux/arm64 -user 0 \
+	  -label org.opencontainers.image.title=podstep-agent -label org.opencontainers.image.version=$(VERSION) \
+	  -label org.opencontainers.image.licenses=MIT -entrypoint /podstep-agent '/podstep-agent=$(CURDIR)/build/agent/{arch}/podstep-agent'
+
 cluster: ## build a Kubernetes of two nodes for this machine: 10 minutes once, then seconds; build/cluster leads to it
 	test/cluster/build.sh
 
@@ -87,6 +96,15 @@ cluster-shell: ## a shell with a cluster of two nodes around it, and kubectl
 
 cluster-test: cluster ## test the cluster itself
 	test/cluster/build.sh test
+
+# Of the caller's cluster (kind, k3d) all that is asked for is the two variables: "kind load image-archive" is a PODSTEP_E2E_LOAD. The tests
+# of single packages need an image that only our own cluster has.
+FOREIGN := $(and $(KUBECONFIG),$(PODSTEP_E2E_LOAD))
+e2e: build image $(TOOLS)/dlv venv $(if $(FOREIGN),,cluster) ## test in a cluster: one of two nodes made for it, or that of $KUBECONFIG and $PODSTEP_E2E_LOAD
+	@suite() { "$$@" go test -json -count=1 -p=1 -timeout 40m $(if $(FOREIGN),,./adapter/cluster/...) ./test/e2e/... \
+	     || [ $$? = 1 ] || echo '{"Action": "build-fail", "ImportPath": "go test"}'; }; \
+	 suite env PODSTEP_E2E=1 $(if $(FOREIGN),,build/cluster/up run -nodes 2 -state build/e2e -bin build/cluster) \
+	 | go run ./test/report $(if $(SKIPS),-allow '$(SKIPS)')
 
 e2e-editor: build ## press F5 in a real VS Code and stop in a stolen request
 	test/editor/run.sh

@@ -17,7 +17,8 @@ gcflags=-gcflags=all=-dwarf=false
 release=$(sed -n 's|^\tk8s.io/kubernetes v||p' go.mod)
 minor=$(cut -d. -f2 <<<"$release")
 ldflags="-s -w -X k8s.io/component-base/version.gitVersion=v$release -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$minor -X k8s.io/client-go/pkg/version.gitVersion=v$release"
-programs=(./kubebox ./containerd-shim-runc-v2 ./coredns ./pause ./up)
+programs=(./kubebox ./containerd-shim-runc-v2 ./coredns ./echo ./pause ./up)
+images=(coredns echo pause)
 
 # build ARG... is go build with the flags. go -v says a line for each package that it compiles: progress is told from their number.
 build() {
@@ -68,9 +69,10 @@ if [ ! -e "$bin" ]; then
     mkdir -p "$cache/$version/new/images"
     build -o "$cache/$version/new/" "${programs[@]}"
     say "making images"
-    image "$cache/$version/new" pause
-    image "$cache/$version/new" coredns
-    rm "$cache/$version/new/coredns" "$cache/$version/new/pause"
+    for name in "${images[@]}"; do
+        image "$cache/$version/new" "$name"
+        rm "$cache/$version/new/$name"
+    done
     mv "$cache/$version/new" "$bin"
 fi
 if [ "${1:-}" = kubectl ] && [ ! -e "$bin/kubectl" ]; then
