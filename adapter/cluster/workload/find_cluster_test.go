@@ -152,7 +152,7 @@ func TestFindSaysWhyNot(t *testing.T) {
 		{"service/empty", "none has the labels that it selects: app=nobody", "", fault.NotReady},
 		{"service/alias", `service "alias" is an alias of db.invalid`, "podstep targets", fault.NoTarget},
 		{"service/manual", `service "manual" has no selector`, "podstep targets", fault.NoTarget},
-		{"pod/hosted", "pod/hosted of pod/hosted is in its node's network", `"mode": "off"`, fault.TargetShared},
+		{"pod/hosted", `pod "hosted" is in its node's network`, `"mode": "off"`, fault.TargetShared},
 	} {
 		t.Run(test.target, func(t *testing.T) {
 			target, err := config.ParseTarget(test.target)

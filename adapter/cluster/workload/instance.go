@@ -83,7 +83,7 @@ func (k *keeper) choose(w *Workload, pods []*corev1.Pod) []Instance {
 	var fresh []Instance
 	for _, pod := range pods {
 		i, running := w.instanceOf(pod)
-		if !running {
+		if !running || w.options.Incoming && pod.Spec.HostNetwork {
 			continue
 		}
 		if old, known := k.kept[i.ID()]; known {

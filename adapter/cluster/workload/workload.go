@@ -131,18 +131,14 @@ func (w *Workload) check() error {
 	if err := w.checkContainer(); err != nil {
 		return err
 	}
-	instances := w.Instances()
-	if len(instances) == 0 {
-		return w.notReady()
-	}
-	if !w.options.Incoming {
+	if len(w.Instances()) > 0 {
 		return nil
 	}
-	for _, i := range instances {
-		if !i.Pod.Spec.HostNetwork {
-			return nil
+	for _, pod := range w.first.own {
+		if w.options.Incoming && pod.Spec.HostNetwork {
+			return &fault.Fault{ID: fault.TargetShared, What: fmt.Sprintf("pod %q is in its node's network, so its traffic cannot be told from the node's", pod.Name),
+				Hint: `Set "incoming": {"mode": "off"}: outgoing connections, names and environment work.`}
 		}
 	}
-	return &fault.Fault{ID: fault.TargetShared, What: fmt.Sprintf("%s of %s is in its node's network, so its traffic cannot be told from the node's", instances[0], w),
-		Hint: `Set "incoming": {"mode": "off"}: outgoing connections, names and environment work.`}
+	return w.notReady()
 }
