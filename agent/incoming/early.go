@@ -38,25 +38,36 @@ type early struct {
 
 func newEarly(conn *net.TCPConn, b *budget) *early { return &early{conn: conn, budget: b} }
 
+// look reads until enough says so of what was read, the client's half ends, or patience is over.
+func (e *early) look(patience time.Duration, enough func([]byte) bool) {
+	_ = e.conn.SetReadDeadline(time.Now().Add(patience))
+	defer func() { _ = e.conn.SetReadDeadline(time.Time{}) }()
+	for !enough(e.kept) {
+		if chunk, end := e.next(); len(chunk) == 0 || end != nil {
+			return
+		}
+	}
+}
+
 // first returns what the client has sent already, without waiting: where the server speaks first there is nothing to
 // wait for.
 func (e *early) first() []byte {
 	raw, err := e.conn.SyscallConn()
-	if err != nil || !e.grow() {
-		return nil
+	if err != nil || e.end != nil || !e.grow() {
+		return e.kept
 	}
 	_ = raw.Read(func(fd uintptr) bool {
-		e.took(syscall.Read(int(fd), e.kept[:cap(e.kept)]))
+		e.took(syscall.Read(int(fd), e.kept[len(e.kept):cap(e.kept)]))
 		return true
 	})
 	return e.kept
 }
 
-// took notes the outcome of a read into kept from the beginning, by hand.
+// took notes the outcome of a read into kept, by hand.
 func (e *early) took(n int, err error) {
 	switch {
 	case n > 0:
-		e.kept = e.kept[:n]
+		e.kept = e.kept[:len(e.kept)+n]
 	case err == nil:
 		e.end = io.EOF
 	case !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR):

@@ -4,6 +4,10 @@
 // (steal) or as a copy (mirror). A stolen connection that the adapter does not take is passed through to the target,
 // which sees the true client address.
 //
+// HTTP probes of a port that the subscription names are the target's: a steal passes them through without offering them
+// and a mirror leaves them out, so that a debugger at a breakpoint neither costs the pod its life nor is stopped by a
+// kubelet. Probes of other kinds (TCP, gRPC, HTTPS) and those with a User-Agent of their own are not known as probes.
+//
 // Nothing is installed before the first subscription. Unsubscribe frees the port at once; connections that were taken or
 // passed through go on. It knows no link: streams are opened by a function.
 package incoming
@@ -139,9 +143,9 @@ func (s *Subscriptions) Subscribe(_ context.Context, p wire.SubscribeParams) (wi
 func (s *Subscriptions) start(id uint64, p wire.SubscribeParams) (subscription, error) {
 	switch p.Mode {
 	case wire.ModeSteal:
-		return s.startSteal(id, p.Port)
+		return s.startSteal(id, p)
 	case wire.ModeMirror:
-		return s.startMirror(id, p.Port)
+		return s.startMirror(id, p)
 	default:
 		return nil, &wire.Refusal{Errno: syscall.ENOTSUP, Reason: wire.ReasonUnsupported, Text: fmt.Sprintf("subscribe: mode %q is not known", p.Mode)}
 	}

@@ -25,7 +25,14 @@ const (
 // mirrors is the one capture behind all mirrored ports of a session; the session's mu guards it.
 type mirrors struct {
 	capture *capture.Capture
-	ports   map[uint16]uint64 // subscription ids
+	ports   map[uint16]mirrored
+}
+
+// mirrored is what is known of a mirrored port.
+type mirrored struct {
+	id       uint64 // of the subscription
+	loopback bool
+	probes   probes
 }
 
 // mirror is a mirrored port.
@@ -35,15 +42,16 @@ type mirror struct {
 }
 
 // startMirror adds a port to the capture, which begins with the first. The caller holds mu.
-func (s *Subscriptions) startMirror(id uint64, port uint16) (subscription, error) {
+func (s *Subscriptions) startMirror(id uint64, p wire.SubscribeParams) (subscription, error) {
+	port := p.Port
 	if _, ok := s.mirrors.ports[port]; ok {
 		return nil, &wire.Refusal{Errno: syscall.EEXIST, Text: fmt.Sprintf("port %d is mirrored by this session already", port)}
 	}
 	ports := maps.Clone(s.mirrors.ports)
 	if ports == nil {
-		ports = map[uint16]uint64{}
+		ports = map[uint16]mirrored{}
 	}
-	ports[port] = id
+	ports[port] = mirrored{id: id, loopback: p.Loopback, probes: newProbes(p.Probes)}
 	if err := s.watch(ports); err != nil {
 		return nil, refuseMirror(port, err)
 	}
@@ -51,8 +59,11 @@ func (s *Subscriptions) startMirror(id uint64, port uint16) (subscription, error
 }
 
 // watch makes the capture read exactly these ports. The caller holds mu.
-func (s *Subscriptions) watch(ports map[uint16]uint64) error {
-	list := slices.Sorted(maps.Keys(ports))
+func (s *Subscriptions) watch(ports map[uint16]mirrored) error {
+	list := make([]capture.Port, 0, len(ports))
+	for _, port := range slices.Sorted(maps.Keys(ports)) {
+		list = append(list, capture.Port{Number: port, Loopback: ports[port].loopback})
+	}
 	if s.mirrors.capture != nil {
 		if err := s.mirrors.capture.Watch(list); err != nil {
 			return err
@@ -61,7 +72,7 @@ func (s *Subscriptions) watch(ports map[uint16]uint64) error {
 		return nil
 	}
 	c, err := capture.Start(s.taken, list, s.copy, capture.Options{
-		Log: s.opts.Log.Named("capture"), Lost: s.lost,
+		Log: s.opts.Log.Named("capture"), Lost: s.lost, Judge: s.judge,
 		Connections: s.opts.Connections, Ring: captureRing, Memory: captureMemory,
 	})
 	if err != nil {
@@ -71,17 +82,32 @@ func (s *Subscriptions) watch(ports map[uint16]uint64) error {
 	return nil
 }
 
+// judge leaves probes out: a copy of one would stop the debuggee at a breakpoint every few seconds, for nobody's request.
+func (s *Subscriptions) judge(port uint16, head []byte) capture.Verdict {
+	s.mu.Lock()
+	probes := s.mirrors.ports[port].probes
+	s.mu.Unlock()
+	switch probes.judge(head) {
+	case undecided:
+		return capture.Undecided
+	case isProbe:
+		return capture.LeaveOut
+	default:
+		return capture.Copy
+	}
+}
+
 // copy opens the stream for one mirrored connection.
 func (s *Subscriptions) copy(ctx context.Context, from, to netip.AddrPort) (splice.Conn, error) {
 	s.mu.Lock()
-	id, ok := s.mirrors.ports[to.Port()]
+	m, ok := s.mirrors.ports[to.Port()]
 	s.mu.Unlock()
 	if !ok {
 		return nil, fmt.Errorf("port %d is not mirrored", to.Port())
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.opts.OpenTimeout)
 	defer cancel()
-	stream, err := s.begin(ctx, wire.Header{Kind: wire.KindCopy, Port: to.Port(), From: from, To: to, Subscription: id}, nil)
+	stream, err := s.begin(ctx, wire.Header{Kind: wire.KindCopy, Port: to.Port(), From: from, To: to, Subscription: m.id}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -94,10 +120,15 @@ func (s *Subscriptions) copy(ctx context.Context, from, to netip.AddrPort) (spli
 // lost tells losses once, under the oldest mirror: the kernel does not say whose packets it dropped.
 func (s *Subscriptions) lost(packets, connections uint64) {
 	s.mu.Lock()
-	ids := slices.Sorted(maps.Values(s.mirrors.ports))
+	var oldest uint64
+	for _, m := range s.mirrors.ports {
+		if oldest == 0 || m.id < oldest {
+			oldest = m.id
+		}
+	}
 	s.mu.Unlock()
-	if len(ids) > 0 {
-		s.opts.Lost(wire.LostParams{ID: ids[0], Packets: packets, Connections: connections})
+	if oldest > 0 {
+		s.opts.Lost(wire.LostParams{ID: oldest, Packets: packets, Connections: connections})
 	}
 }
 

@@ -21,29 +21,34 @@ import (
 // round trip to most clients, shorter than the agent's own end may take.
 const lateHandshakes = 500 * time.Millisecond
 
+// headPatience is how long a connection to a port with probes waits for the client's first bytes before it is offered
+// without them. Kubelets send at once; of others, only those pay that wait for the server to speak first.
+const headPatience = 200 * time.Millisecond
+
 // steal is a stolen port.
 type steal struct {
 	session *Subscriptions
 	id      uint64
 	port    uint16
+	probes  probes
 	rule    *redirect.Steal
 	// over is done when the subscription has ended; what is accepted after that is passed through.
 	over context.Context
 	end  context.CancelFunc
 }
 
-func (s *Subscriptions) startSteal(id uint64, port uint16) (subscription, error) {
+func (s *Subscriptions) startSteal(id uint64, p wire.SubscribeParams) (subscription, error) {
 	if err := s.needClients(); err != nil {
 		return nil, err
 	}
-	st := &steal{session: s, id: id, port: port}
+	st := &steal{session: s, id: id, port: p.Port, probes: newProbes(p.Probes)}
 	st.over, st.end = context.WithCancel(s.taken)
 	holder := s.opts.Holder
 	if holder.Since.IsZero() {
 		holder.Since = time.Now().UTC().Truncate(time.Second)
 	}
-	rule, err := redirect.Start(port, st.accepted, redirect.Options{
-		Log: s.opts.Log, Holder: holder,
+	rule, err := redirect.Start(p.Port, st.accepted, redirect.Options{
+		Log: s.opts.Log, Holder: holder, Loopback: p.Loopback,
 		Lost: func(err error) {
 			// Not here: the rule's release waits for the goroutine that tells of its loss.
 			go s.end(id, wire.Refusal{Errno: errnoOf(err), Text: "the kernel's rule is lost: " + err.Error()})
@@ -101,12 +106,18 @@ func (st *steal) accepted(conn *net.TCPConn, from, to netip.AddrPort) {
 	})
 }
 
-// serve offers the connection to the adapter and passes it through when the adapter does not take it.
+// serve offers the connection to the adapter and passes it through when the adapter does not take it. A probe is not
+// offered.
 func (st *steal) serve(conn *net.TCPConn, from, to netip.AddrPort) {
 	s := st.session
 	log := s.opts.Log.With(zap.Uint16("port", st.port), zap.Stringer("from", from), zap.Stringer("to", to))
 	client := newEarly(conn, s.firsts)
 	defer client.drop()
+	if st.isProbe(client) {
+		log.Debug("probe")
+		st.pass(log, client, from, to)
+		return
+	}
 	stream, err := st.offer(client, from, to)
 	if err != nil {
 		log.Debug("passthrough", zap.Error(err))
@@ -116,6 +127,15 @@ func (st *steal) serve(conn *net.TCPConn, from, to netip.AddrPort) {
 	log.Debug("stolen")
 	stats, err := splice.Join(s.taken, client.rest(), stream, splice.Options{})
 	log.Debug("stolen connection ended", zap.Int64("received", stats.AToB), zap.Int64("sent", stats.BToA), zap.Error(err))
+}
+
+// isProbe waits for the beginning of what the client sends where the port has probes, and says whether it is one.
+func (st *steal) isProbe(client *early) bool {
+	if len(st.probes) == 0 {
+		return false
+	}
+	client.look(headPatience, func(head []byte) bool { return st.probes.judge(head) != undecided })
+	return st.probes.judge(client.kept) == isProbe
 }
 
 // offer asks the adapter to take the connection, and forwards what the client sends meanwhile; nothing of it is delivered

@@ -35,6 +35,26 @@ const Mark = 0x5053
 // closes it: CloseWrite after the client's FIN, a reset after the client's RST or when the copy is given up.
 type Deliver func(ctx context.Context, from, to netip.AddrPort) (splice.Conn, error)
 
+// Port is a port to copy.
+type Port struct {
+	Number uint16
+	// Loopback leaves out what does not arrive over the loopback interface.
+	Loopback bool
+}
+
+// Verdict is what Options.Judge says of a connection.
+type Verdict int
+
+// Verdicts.
+const (
+	// Undecided : more of its beginning is needed.
+	Undecided Verdict = iota
+	// Copy : it is copied.
+	Copy
+	// LeaveOut : it is not.
+	LeaveOut
+)
+
 // Options of Start. The zero value works.
 type Options struct {
 	// Log receives the capture's lines. If nil, nothing is logged.
@@ -43,6 +63,9 @@ type Options struct {
 	// connections whose copy was given up. Calls do not overlap and must not
 	// block. If nil, nobody is told.
 	Lost func(packets, connections uint64)
+	// Judge decides by the beginning of what the client of a connection to the port sends, as far as it is known, whether
+	// it is copied; it must come to a verdict within a few KiB. If nil, all are.
+	Judge func(port uint16, head []byte) Verdict
 	// Connections is how many connections are followed at once; further ones are given up. If zero, 1024.
 	Connections int
 	// Ring is the size in bytes of the kernel's buffer, rounded up to whole blocks of 512 KiB. If zero, 16 MiB.
@@ -59,6 +82,9 @@ func (o Options) filled() Options {
 	}
 	if o.Lost == nil {
 		o.Lost = func(uint64, uint64) {}
+	}
+	if o.Judge == nil {
+		o.Judge = func(uint16, []byte) Verdict { return Copy }
 	}
 	if o.Connections == 0 {
 		o.Connections = 1024
@@ -91,7 +117,7 @@ type Capture struct {
 	ring   *ring
 	cancel context.CancelFunc
 	group  errgroup.Group
-	ports  atomic.Pointer[[]uint16]
+	ports  atomic.Pointer[[]Port]
 	// copy begins the copy of a connection, or returns nil when there are too many.
 	copy func(tuple) *replica
 
@@ -108,7 +134,7 @@ const sweepEvery = time.Second
 
 // Start copies the connections that clients make from here on to ports of the network namespace that the calling thread
 // is in. deliver is called for each, concurrently. It ends with Close or with ctx. Without CAP_NET_RAW the error is EPERM.
-func Start(ctx context.Context, ports []uint16, deliver Deliver, opts Options) (*Capture, error) {
+func Start(ctx context.Context, ports []Port, deliver Deliver, opts Options) (*Capture, error) {
 	opts = opts.filled()
 	program, err := filter(ports)
 	if err != nil {
@@ -131,7 +157,7 @@ func Start(ctx context.Context, ports []uint16, deliver Deliver, opts Options) (
 }
 
 // Watch replaces the ports. Copies of a port that is no longer watched are reset within about a second.
-func (c *Capture) Watch(ports []uint16) error {
+func (c *Capture) Watch(ports []Port) error {
 	program, err := filter(ports)
 	if err != nil {
 		return err

@@ -107,7 +107,7 @@ func TestStartNeedsItsCapability(t *testing.T) {
 			failed <- err
 			return
 		}
-		_, err := Start(t.Context(), []uint16{80}, nil, Options{})
+		_, err := Start(t.Context(), []Port{{Number: 80}}, nil, Options{})
 		failed <- err
 	}()
 	if err := <-failed; !errors.Is(err, syscall.EPERM) {
@@ -117,7 +117,7 @@ func TestStartNeedsItsCapability(t *testing.T) {
 
 func TestStartChecksPorts(t *testing.T) {
 	for _, n := range []int{0, maxPorts + 1} {
-		if c, err := Start(t.Context(), make([]uint16, n), nil, Options{}); err == nil {
+		if c, err := Start(t.Context(), make([]Port, n), nil, Options{}); err == nil {
 			t.Errorf("started with %d ports", n)
 			_ = c.Close()
 		}
@@ -152,7 +152,7 @@ func TestCloseResetsCopiesAndOpeners(t *testing.T) {
 		}
 		return got.deliver(ctx, from, to)
 	}
-	c, err := Start(t.Context(), []uint16{server.Port()}, deliver, Options{})
+	c, err := Start(t.Context(), []Port{{Number: server.Port()}}, deliver, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

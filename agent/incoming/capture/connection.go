@@ -14,7 +14,9 @@ type connection struct {
 	hosts   gopacket.Flow
 	// first is the sequence number of its SYN.
 	first uint32
-	// replica is nil until the first byte.
+	// head is what came before it was decided whether to copy.
+	head []byte
+	// replica is nil until that is decided.
 	replica *replica
 	how     ending
 	// forgetting: the tracker is making the assembler drop it; forgotten: the assembler has.
@@ -47,19 +49,12 @@ func (c *connection) ReassembledSG(sg reassembly.ScatterGather, ac reassembly.As
 		return
 	}
 	if n, _ := sg.Lengths(); n > 0 {
-		if c.replica == nil {
-			c.replica = c.capture.copy(c.tuple)
-		}
-		if c.replica == nil {
-			c.giveUp("too many copies")
-			return
-		}
-		c.replica.add(sg.Fetch(n))
-		c.capture.crowd()
+		c.take(sg.Fetch(n))
 	}
-	if !end {
+	if !end || c.how != underWay {
 		return
 	}
+	c.begin()
 	if s, ok := ac.(*segment); ok && s.tcp.RST {
 		c.finish(byRST)
 		return
@@ -67,10 +62,44 @@ func (c *connection) ReassembledSG(sg reassembly.ScatterGather, ac reassembly.As
 	c.finish(byFIN)
 }
 
+// take adds bytes to the copy, or to what is known before there is one.
+func (c *connection) take(b []byte) {
+	if c.replica == nil {
+		// The assembler uses the memory of b again.
+		c.head = append(c.head, b...)
+		switch c.capture.opts.Judge(c.tuple.to.Port(), c.head) {
+		case Undecided:
+			return
+		case LeaveOut:
+			c.head, c.how = nil, leftOut
+			return
+		}
+		c.begin()
+		return
+	}
+	c.replica.add(b)
+	c.capture.crowd()
+}
+
+// begin begins the copy with what is known. Without a byte there is none.
+func (c *connection) begin() {
+	if c.replica != nil || len(c.head) == 0 {
+		return
+	}
+	head := c.head
+	c.head = nil
+	if c.replica = c.capture.copy(c.tuple); c.replica == nil {
+		c.giveUp("too many copies")
+		return
+	}
+	c.replica.add(head)
+	c.capture.crowd()
+}
+
 // ReassemblyComplete says that the assembler drops the connection.
 func (c *connection) ReassemblyComplete(reassembly.AssemblerContext) bool {
 	c.forgotten = true
-	if c.how == underWay && c.replica != nil {
+	if c.how == underWay && (c.replica != nil || len(c.head) > 0) {
 		c.giveUp("idle")
 	}
 	c.finish(byFIN)
@@ -82,7 +111,7 @@ func (c *connection) giveUp(why string) {
 	if c.how != underWay {
 		return
 	}
-	c.how = givenUp
+	c.how, c.head = givenUp, nil
 	if c.replica != nil {
 		c.replica.drop()
 	}

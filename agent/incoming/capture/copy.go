@@ -30,6 +30,7 @@ const (
 	byFIN
 	byRST
 	givenUp
+	leftOut
 )
 
 // replica is the copy of one connection. The tracker adds bytes and the end; its writer takes them away.

@@ -34,13 +34,16 @@ const (
 	jumboHeader = 8
 )
 
+// loopbackIndex is lo's in every network namespace (LOOPBACK_IFINDEX of net/flow.h).
+const loopbackIndex = 1
+
 // filter takes TCP packets to the ports that this host receives and that do not carry Mark. A TCP header behind other
 // IPv6 extension headers than the jumbo length is not looked for, nor is any IP fragment but the first taken.
-func filter(ports []uint16) ([]bpf.RawInstruction, error) {
+func filter(ports []Port) ([]bpf.RawInstruction, error) {
 	if len(ports) == 0 || len(ports) > maxPorts {
 		return nil, fmt.Errorf("%d ports, want 1 to %d: %w", len(ports), maxPorts, errors.ErrUnsupported)
 	}
-	// The program ends with one jump for each port, "drop", "take".
+	// The program ends with one jump for each port, "drop", "take if it came over lo" and "take".
 	const v6, jumbo, plain, first = 14, 17, 21, 22
 	n := len(ports)
 	drop := func(at int) uint8 { return uint8(first + n - at - 1) }
@@ -72,9 +75,19 @@ func filter(ports []uint16) ([]bpf.RawInstruction, error) {
 		plain: bpf.LoadAbsolute{Off: ipv6Header + 2, Size: 2},
 	}
 	for i, port := range ports {
-		// To the verdict "take": over the remaining ports and the verdict "drop".
-		program = append(program, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(port), SkipTrue: uint8(n - i)})
+		// Over the remaining ports and "drop", and for all interfaces over the look at which it is.
+		skip := n - i
+		if !port.Loopback {
+			skip += 2
+		}
+		program = append(program, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(port.Number), SkipTrue: uint8(skip)})
 	}
-	program = append(program, bpf.RetConstant{Val: 0}, bpf.RetConstant{Val: wholePacket})
+	program = append(program,
+		bpf.RetConstant{Val: 0},
+		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: loopbackIndex, SkipTrue: 1},
+		bpf.RetConstant{Val: wholePacket},
+		bpf.RetConstant{Val: 0},
+	)
 	return bpf.Assemble(program)
 }

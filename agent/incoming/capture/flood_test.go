@@ -93,7 +93,7 @@ func TestKernelDropsAreCounted(t *testing.T) {
 	}
 	var packets, connections atomic.Uint64
 	lost := func(p, c uint64) { packets.Add(p); connections.Add(c) }
-	c, err := Start(t.Context(), []uint16{server.Port()}, deliver, Options{Log: log, Memory: 1 << 20, Ring: 1, Lost: lost})
+	c, err := Start(t.Context(), []Port{{Number: server.Port()}}, deliver, Options{Log: log, Memory: 1 << 20, Ring: 1, Lost: lost})
 	if err != nil {
 		t.Fatal(err)
 	}

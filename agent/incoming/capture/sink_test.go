@@ -119,6 +119,15 @@ func (k *sink) leave() {
 // start captures the ports until the test ends.
 func start(t *testing.T, deliver Deliver, opts Options, ports ...uint16) *Capture {
 	t.Helper()
+	all := make([]Port, len(ports))
+	for i, port := range ports {
+		all[i].Number = port
+	}
+	return startPorts(t, deliver, opts, all...)
+}
+
+func startPorts(t *testing.T, deliver Deliver, opts Options, ports ...Port) *Capture {
+	t.Helper()
 	opts.Log = zaptest.NewLogger(t)
 	c, err := Start(t.Context(), ports, deliver, opts)
 	if err != nil {

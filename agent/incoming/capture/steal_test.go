@@ -158,7 +158,7 @@ func TestOtherPortsAndMarkedConnectionsAreNotSeen(t *testing.T) {
 	if k := got.ended(t, 1)[0]; string(k.bytes()) != watched.String() {
 		t.Errorf("copied %q", k.bytes())
 	}
-	if err := c.Watch([]uint16{other.Port()}); err != nil {
+	if err := c.Watch([]Port{{Number: other.Port()}}); err != nil {
 		t.Fatal(err)
 	}
 	send(watched, 0)

@@ -180,7 +180,7 @@ func (t *tracker) flush(now time.Time, idle time.Duration) {
 	t.asm.FlushWithOptions(reassembly.FlushOptions{T: now.Add(-gapPatience), TC: now.Add(-idle)})
 	ports := *t.capture.ports.Load()
 	for _, c := range t.open {
-		if !slices.Contains(ports, c.tuple.to.Port()) {
+		if !slices.ContainsFunc(ports, func(p Port) bool { return p.Number == c.tuple.to.Port() }) {
 			c.finish(byRST)
 		}
 		t.settle(c)

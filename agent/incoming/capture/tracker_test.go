@@ -63,7 +63,7 @@ func tracked(t *testing.T, deliver Deliver, opts Options) *tracker {
 	opts.Log = zaptest.NewLogger(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &Capture{opts: opts.filled(), cancel: cancel, live: map[*replica]struct{}{}}
-	c.ports.Store(&[]uint16{80})
+	c.ports.Store(&[]Port{{Number: 80}})
 	c.copy = func(id tuple) *replica { return c.replicate(ctx, id, deliver) }
 	t.Cleanup(func() { _ = c.Close() })
 	return newTracker(c)

@@ -44,6 +44,9 @@ type Options struct {
 	Log *zap.Logger
 	// Holder is shown to others who want the same port. If zero, they learn nothing.
 	Holder wire.Holder
+	// Loopback diverts only what arrives over the loopback interface: what this namespace's own processes send, such as a
+	// sidecar that hands the target its traffic.
+	Loopback bool
 	// Lost is told once when the steal ended by itself. If nil, nobody is told.
 	Lost func(error)
 }
@@ -120,7 +123,7 @@ func (s *Steal) addRules() error {
 		return err
 	}
 	for _, l := range s.listeners {
-		if err := s.table.addRule(chain, "tproxy and fib (CONFIG_NFT_TPROXY, CONFIG_NFT_FIB_INET)", divert(s.stolen, address(l.Addr()))); err != nil {
+		if err := s.table.addRule(chain, "tproxy and fib (CONFIG_NFT_TPROXY, CONFIG_NFT_FIB_INET)", divert(s.stolen, address(l.Addr()), s.opts.Loopback)); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// loopbackIndex is lo's in every network namespace (LOOPBACK_IFINDEX of net/flow.h).
+const loopbackIndex = 1
+
 // TCP header offsets in bytes and flags (RFC 9293 §3.1).
 const (
 	offsetDestination = 2
@@ -25,10 +28,15 @@ func acceptMark() []expr.Any {
 	return append(markIs(Mark), &expr.Verdict{Kind: expr.VerdictAccept})
 }
 
-// divert sends the SYNs to a port in stolen of this host to the listener at to.
-func divert(stolen *nftables.Set, to netip.AddrPort) []expr.Any {
+// divert sends the SYNs to a port in stolen of this host to the listener at to; with loopback only those that arrive
+// over lo.
+func divert(stolen *nftables.Set, to netip.AddrPort, loopback bool) []expr.Any {
 	family := familyOf(to.Addr())
-	rule := append(familyIs(family),
+	rule := familyIs(family)
+	if loopback {
+		rule = append(rule, &expr.Meta{Key: expr.MetaKeyIIF, Register: 1}, equal(native(loopbackIndex)...))
+	}
+	rule = append(rule,
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, equal(unix.IPPROTO_TCP),
 		// What is only forwarded is nobody's here.
 		&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true}, equal(native(unix.RTN_LOCAL)...),
