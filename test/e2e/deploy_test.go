@@ -132,7 +132,7 @@ func (s *stage) workload(kind string, o shop) runtime.Object {
 		return &batchv1.Job{TypeMeta: batch("Job"), ObjectMeta: meta, Spec: job}
 	case "cronjob":
 		return &batchv1.CronJob{TypeMeta: batch("CronJob"), ObjectMeta: meta, Spec: batchv1.CronJobSpec{
-			Schedule: "0 0 1 1 *", // no test waits for it
+			Schedule:    "0 0 1 1 *", // no test waits for it
 			JobTemplate: batchv1.JobTemplateSpec{Spec: job},
 		}}
 	}

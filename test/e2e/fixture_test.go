@@ -98,7 +98,7 @@ func (f *fixture) kubeconfig(namespace string, change func(*clientcmdapi.AuthInf
 	return clientcmd.Write(*c)
 }
 
-// loadImages makes the images and loads them into every node.
+// loadImages makes the tests' image and loads it, and the agent's that make image made, into every node.
 func (f *fixture) loadImages(ctx context.Context, load string) error {
 	out, err := exec.CommandContext(ctx, filepath.Join(f.kit, "podstep"), "version", "-o", "json").Output()
 	if err != nil {
@@ -109,19 +109,21 @@ func (f *fixture) loadImages(ctx context.Context, load string) error {
 		return err
 	}
 	f.version = version.Version
-	for _, a := range []archive{
-		{ref: "podstep.dev/agent:" + f.version, files: map[string]string{"/podstep-agent": filepath.Join(f.kit, "podstep-agent")}},
-		{ref: testImage, files: map[string]string{
-			"/shop": filepath.Join(f.kit, "shop"), "/stock": filepath.Join(f.kit, "stock"), "/visitor": filepath.Join(f.kit, "visitor"),
-		}},
-	} {
-		file := filepath.Join(f.kit, strings.NewReplacer("/", "-", ":", "-").Replace(a.ref)+".tar")
-		if err := a.write(file); err != nil {
-			return err
+	files := filepath.Join(f.kit, "e2e.tar")
+	image := exec.CommandContext(ctx, "go", "run", "-C", filepath.Join(root(), "agent/image"), ".", "-o", files, "-ref", testImage, "-plain")
+	for _, program := range []string{"shop", "stock", "visitor"} {
+		image.Args = append(image.Args, "/"+program+"="+filepath.Join(f.kit, program))
+	}
+	if out, err := image.CombinedOutput(); err != nil {
+		return fmt.Errorf("make %s: %w\n%s", testImage, err, out)
+	}
+	for _, file := range []string{filepath.Join(root(), "build/podstep-agent.tar"), files} {
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("%w (make image makes it)", err)
 		}
 		command := append(strings.Fields(load), file)
 		if out, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("load %s by %q: %w\n%s", a.ref, command, err, out)
+			return fmt.Errorf("load by %q: %w\n%s", command, err, out)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -281,4 +282,13 @@ func (s *stage) explain(ctx context.Context) {
 			s.t.Logf("event %s %s: %s", e.InvolvedObject.Name, e.Reason, e.Message)
 		}
 	}
+}
+
+// marshal is v as JSON.
+func marshal(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // what tests write has no channels in it
+	}
+	return b
 }
