@@ -1,15 +1,17 @@
-// Package borrow is everything of a session that is not the debugger: the agent beside the target, the link to it, the
+// Package borrow is everything of a session that is not the debugger: the links to the agents beside the target's pods, the
 // subscriptions, and the interception that a debuggee is started under. `podstep dap` and `podstep run` are both built
-// on it. It starts no debuggee itself.
+// on it. It starts no debuggee itself, and it does not know what a cluster is.
 package borrow
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
+	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"go.uber.org/zap"
@@ -17,28 +19,22 @@ import (
 
 	"podstep.dev/adapter/borrow/tunnel"
 	"podstep.dev/adapter/config"
-	"podstep.dev/internal/control"
+	"podstep.dev/adapter/place"
 	"podstep.dev/internal/fault"
 	"podstep.dev/internal/mux"
+	"podstep.dev/internal/splice"
 	"podstep.dev/internal/wire"
 	"podstep.dev/launcher"
 	"podstep.dev/launcher/rules"
 )
 
-// Provider starts an agent in a target. Errors are *fault.Fault.
-type Provider interface {
-	// Attach returns the connection to an agent in target, before its greeting. say receives lines for the person while it
-	// takes time. Close of the connection ends the agent, if it was started for this session, and waits for it.
-	Attach(ctx context.Context, target config.Target, say func(string)) (io.ReadWriteCloser, error)
-}
-
 // Options of Start. Provider is required.
 type Options struct {
 	// Log receives the session's lines. If nil, nothing is logged.
 	Log *zap.Logger
-	// Provider reaches the target.
-	Provider Provider
-	// Hello is what the agent hears of us.
+	// Provider finds the target.
+	Provider place.Provider
+	// Hello is what the agents hear of us.
 	Hello wire.Hello
 	// Say receives lines for the person, without a line end. If nil, they are dropped. It must not block.
 	Say func(string)
@@ -46,100 +42,202 @@ type Options struct {
 	OwnEnv []string
 	// Listening is told of each port that the debuggee serves to others, once its traffic is subscribed to. May be nil.
 	Listening func(port uint16)
+
+	// listen stands in for launcher.Listen in tests.
+	listen func(ctx context.Context, dir string, opts launcher.Options) (host, error)
 }
 
-// Borrow is one borrowed target. Its goroutines: the link's streams (ended by Close of the link) and one that watches
-// the link's end. All are waited for by Close.
+// host is a launcher.Host.
+type host interface {
+	Command(argv []string, how launcher.How) []string
+	Deliver(ctx context.Context, port uint16, from, to netip.AddrPort) (splice.Conn, error)
+	Close() error
+}
+
+// Borrow is one borrowed target. Its goroutines: one that follows the target's places, and each place's attachment with
+// those of its link. Close ends and awaits all.
 type Borrow struct {
-	ctx     context.Context //nolint:containedctx // the lifetime that the link's streams share
+	ctx     context.Context //nolint:containedctx // the lifetime that all attachments share
 	cancel  context.CancelCauseFunc
+	opts    Options
 	log     *zap.Logger
 	say     func(string)
 	mirror  config.Mirror
 	target  config.Target
+	found   place.Target
 	dir     string
-	session *mux.Session
-	control *control.Client
-	host    *launcher.Host
+	host    host
 	tunnel  tunnel.Tunnel
 	env     map[string]string
 	group   errgroup.Group
 	closing sync.Once
+	// prepared is closed when the debuggee can be reached.
+	prepared chan struct{}
 
-	mu            sync.Mutex
-	subscriptions map[uint16]uint64 // by the target's port; 0 while asked for
-	released      bool              // no subscription any more
+	mu          sync.Mutex
+	changed     chan struct{} // closed at the next change of what follows
+	roster      roster
+	attachments map[string]*attachment // by the place's id
+	links       []*link                // the oldest first
+	ports       []uint16               // wanted so far
+	paused      bool
+	description *wire.Description // of the place that was attached to first
 }
 
-// Start attaches an agent to the target, subscribes to the configured ports and gets the interception ready. On error,
-// a *fault.Fault, everything begun is undone. The borrow lives until Close, whatever becomes of ctx.
+// Start finds the target, attaches to all its places at once, subscribes to the configured ports and gets the interception
+// ready. On error, a *fault.Fault, everything begun is undone. The borrow lives until Close, whatever becomes of ctx.
 func Start(ctx context.Context, m config.Mirror, opts Options) (_ *Borrow, err error) {
-	b := &Borrow{mirror: m, log: opts.Log, say: opts.Say, subscriptions: map[uint16]uint64{}}
+	b := &Borrow{
+		mirror: m, opts: opts, log: opts.Log, say: opts.Say,
+		prepared: make(chan struct{}), changed: make(chan struct{}), attachments: map[string]*attachment{},
+	}
 	if b.log == nil {
 		b.log = zap.NewNop()
 	}
 	if b.say == nil {
 		b.say = func(string) {}
 	}
+	if b.opts.listen == nil {
+		b.opts.listen = listen
+	}
 	if b.target, err = config.ParseTarget(m.Target); err != nil {
 		return nil, err
 	}
+	b.roster = roster{target: b.target.String(), act: act(m.Incoming.Mode)}
 	b.ctx, b.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
 			_ = b.Close()
 		}
 	}()
-	description, err := b.attach(ctx, opts)
-	if err != nil {
+	if b.found, err = opts.Provider.Find(ctx, m, b.say); err != nil {
 		return nil, err
 	}
-	if err := b.intercept(description, opts); err != nil {
+	if err := b.begin(ctx); err != nil {
 		return nil, err
-	}
-	if m.Incoming.Mode != config.ModeOff {
-		if err := b.subscribeConfigured(ctx); err != nil {
-			return nil, err
-		}
 	}
 	return b, nil
 }
 
-// attach starts the agent and asks it what a process in the target sees.
-func (b *Borrow) attach(ctx context.Context, opts Options) (wire.Description, error) {
-	var none wire.Description
-	conn, err := opts.Provider.Attach(ctx, b.target, b.say)
+func listen(ctx context.Context, dir string, opts launcher.Options) (host, error) {
+	h, err := launcher.Listen(ctx, dir, opts)
 	if err != nil {
-		return none, err
+		return nil, err
 	}
-	if b.session, err = mux.Start(ctx, conn, mux.AdapterSide, mux.Options{Log: b.log.Named("link"), Hello: opts.Hello}); err != nil {
-		return none, b.attachFault(err)
-	}
-	stream, err := b.session.Open(ctx, wire.Header{Kind: wire.KindControl}, nil)
-	if err != nil {
-		return none, b.attachFault(err)
-	}
-	b.control = control.NewClient(b.ctx, stream, notices{b}, b.log)
-	description, err := b.control.Describe(ctx, wire.DescribeParams{Environment: len(b.mirror.Env.Include) > 0})
-	if err != nil {
-		return none, b.attachFault(err)
-	}
-	b.say(fmt.Sprintf("attached to %s (%s)", b.target, description.Hostname))
-	return description, nil
+	return h, nil
 }
 
-func (b *Borrow) attachFault(err error) error {
-	var version *wire.VersionError
-	if errors.As(err, &version) {
-		return fault.New(fault.AgentVersion, fmt.Sprintf("the agent of %s cannot be used", b.target), err)
+// begin attaches to the places and returns when all of them are.
+func (b *Borrow) begin(ctx context.Context) error {
+	if b.mirror.Incoming.Mode != config.ModeOff {
+		b.ports = slices.Sorted(maps.Keys(b.mirror.Incoming.Ports))
 	}
-	return fault.Or(err, fault.AgentStart, fmt.Sprintf("cannot attach to %s", b.target))
+	sets := b.found.Places(b.ctx)
+	b.group.Go(func() error { b.follow(sets); return nil })
+	if err := b.await(ctx, func() bool { return b.description != nil }); err != nil {
+		return err
+	}
+	if err := b.intercept(*b.description); err != nil {
+		return err
+	}
+	close(b.prepared)
+	if err := b.await(ctx, b.roster.begin); err != nil {
+		return err
+	}
+	for _, port := range slices.Sorted(maps.Keys(b.mirror.Incoming.Ports)) {
+		b.sayPort(port)
+	}
+	return nil
+}
+
+// await waits until holds, which is called with the lock held, or until the borrow or ctx has ended.
+func (b *Borrow) await(ctx context.Context, holds func() bool) error {
+	for {
+		b.mu.Lock()
+		done, changed := holds(), b.changed
+		b.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-b.ctx.Done():
+			return b.Err()
+		case <-ctx.Done():
+			return fault.Or(context.Cause(ctx), fault.AgentStart, fmt.Sprintf("cannot attach to %s", b.target))
+		}
+	}
+}
+
+// follow attaches to the places that come and lets go of those that leave.
+func (b *Borrow) follow(sets <-chan []place.Place) {
+	for set := range sets {
+		b.tell(func(r *roster) effect { return r.replace(b.replace(set)) })
+	}
+	if b.ctx.Err() == nil {
+		b.end(fault.Or(b.found.Err(), fault.TargetGone, fmt.Sprintf("%s is gone", b.target)))
+	}
+}
+
+// replace starts and ends attachments; the lock is held. It returns the set for the roster.
+func (b *Borrow) replace(set []place.Place) (seats []seat) {
+	stays := map[string]bool{}
+	for _, p := range set {
+		id := p.ID()
+		stays[id] = true
+		seats = append(seats, seat{id: id, name: p.String()})
+		if b.attachments[id] != nil {
+			continue
+		}
+		a := &attachment{borrow: b, place: p, log: b.log.Named("link").With(zap.String("place", p.String()))}
+		var ctx context.Context
+		ctx, a.cancel = context.WithCancelCause(b.ctx)
+		b.attachments[id] = a
+		b.group.Go(func() error { a.run(ctx); return nil })
+	}
+	for id, a := range b.attachments {
+		if !stays[id] {
+			a.cancel(errLeft)
+			delete(b.attachments, id)
+		}
+	}
+	return seats
+}
+
+// described takes what a process at the link's place sees; the first description counts. It returns when the debuggee can
+// be reached.
+func (b *Borrow) described(ctx context.Context, l *link) error {
+	b.mu.Lock()
+	if b.description == nil {
+		b.description = &l.description
+	}
+	begun := b.roster.begun
+	b.changeLocked()
+	b.mu.Unlock()
+	if name := l.place.String(); !begun && strings.HasSuffix(name, l.description.Hostname) {
+		b.say("attached to " + name)
+	} else if !begun {
+		b.say(fmt.Sprintf("attached to %s (%s)", name, l.description.Hostname))
+	}
+	select {
+	case <-b.prepared:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// wantsEnvironment reports whether nobody has said yet what the target's environment is.
+func (b *Borrow) wantsEnvironment() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.description == nil && len(b.mirror.Env.Include) > 0
 }
 
 // intercept gets ready for the launchers that the debugger or the person will start.
-func (b *Borrow) intercept(d wire.Description, opts Options) (err error) {
+func (b *Borrow) intercept(d wire.Description) (err error) {
 	b.env = b.mirror.Env.Select(d.Environment)
-	for _, name := range opts.OwnEnv {
+	for _, name := range b.opts.OwnEnv {
 		delete(b.env, name)
 	}
 	plan := launcher.Plan{
@@ -153,12 +251,12 @@ func (b *Borrow) intercept(d wire.Description, opts Options) (err error) {
 	if b.dir, err = makeDir(); err != nil {
 		return fault.New(fault.LauncherFailed, "cannot prepare the session", err)
 	}
-	b.host, err = launcher.Listen(b.ctx, b.dir, launcher.Options{
-		Log: b.log, Plan: plan, Link: link{b.session},
+	b.host, err = b.opts.listen(b.ctx, b.dir, launcher.Options{
+		Log: b.log, Plan: plan, Link: outgoing{b},
 		Listening: func(ctx context.Context, port uint16) {
 			b.listening(ctx, port)
-			if opts.Listening != nil {
-				opts.Listening(port)
+			if b.opts.Listening != nil {
+				b.opts.Listening(port)
 			}
 		},
 	})
@@ -166,11 +264,6 @@ func (b *Borrow) intercept(d wire.Description, opts Options) (err error) {
 		return fault.Or(err, fault.LauncherFailed, "cannot prepare the interception")
 	}
 	b.tunnel.Log, b.tunnel.Ports, b.tunnel.Deliver = b.log.Named("tunnel"), b.mirror.Incoming.Ports, b.host.Deliver
-	b.group.Go(func() error {
-		cause := b.session.Serve(func(stream *mux.Stream) { b.tunnel.Serve(b.ctx, stream) })
-		b.end(fault.New(fault.LinkLost, fmt.Sprintf("the agent of %s is gone", b.target), cause))
-		return nil
-	})
 	return nil
 }
 
@@ -190,32 +283,6 @@ func (b *Borrow) Env() map[string]string { return b.env }
 // SessionDir is the session's directory, 0700, removed by Close.
 func (b *Borrow) SessionDir() string { return b.dir }
 
-// SetPaused says whether the debugger is stopped; while it is, new connections stay with the target.
-func (b *Borrow) SetPaused(paused bool) { b.tunnel.SetPaused(paused) }
-
-// Status says what the borrow does at this moment.
-func (b *Borrow) Status() Status {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := Status{Target: b.target.String(), Mode: b.mirror.Incoming.Mode, Counts: b.tunnel.Counts()}
-	for port, id := range b.subscriptions {
-		if id != 0 {
-			s.Ports = append(s.Ports, port)
-		}
-	}
-	slices.Sort(s.Ports)
-	return s
-}
-
-// Status is what `podstep/status` answers.
-type Status struct {
-	Target string `json:"target"`
-	Mode   string `json:"mode"`
-	// Ports of the target whose traffic is subscribed to.
-	Ports []uint16 `json:"ports"`
-	tunnel.Counts
-}
-
 // Done is closed when the borrow ended, by itself or by Close.
 func (b *Borrow) Done() <-chan struct{} { return b.ctx.Done() }
 
@@ -230,23 +297,30 @@ func (b *Borrow) end(cause error) { b.cancel(cause) }
 func (b *Borrow) Close() error {
 	var err error
 	b.closing.Do(func() {
-		if b.control != nil {
-			b.release()
-		}
+		b.part()
 		b.end(mux.ErrClosed)
 		if b.host != nil {
 			err = errors.Join(err, b.host.Close())
 		}
-		if b.control != nil {
-			_ = b.control.Close()
-		}
-		if b.session != nil {
-			_ = b.session.Close()
-		}
 		_ = b.group.Wait()
+		if b.found != nil {
+			err = errors.Join(err, b.found.Close())
+		}
 		if b.dir != "" {
 			err = errors.Join(err, os.RemoveAll(b.dir))
 		}
 	})
 	return err
+}
+
+// part gives the target back on all links at once.
+func (b *Borrow) part() {
+	b.mu.Lock()
+	links := b.links
+	b.mu.Unlock()
+	var group sync.WaitGroup
+	for _, l := range links {
+		group.Go(l.part)
+	}
+	group.Wait()
 }

@@ -12,18 +12,37 @@ import (
 	"testing"
 
 	"podstep.dev/adapter/config"
+	"podstep.dev/adapter/place"
 	"podstep.dev/internal/fault"
 	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/wire"
 )
 
-// stranger is a provider whose agent is played by the test.
+// stranger is a target of one place, whose agent is played by the test.
 type stranger struct {
 	t    *testing.T
 	play func(agent net.Conn)
 }
 
-func (s stranger) Attach(context.Context, config.Target, func(string)) (io.ReadWriteCloser, error) {
+func (s stranger) Find(context.Context, config.Mirror, func(string)) (place.Target, error) {
+	return s, nil
+}
+
+func (s stranger) Places(ctx context.Context) <-chan []place.Place {
+	sets := make(chan []place.Place, 1)
+	sets <- []place.Place{s}
+	context.AfterFunc(ctx, func() { close(sets) })
+	return sets
+}
+
+func (s stranger) Err() error               { return nil }
+func (s stranger) Close() error             { return nil }
+func (s stranger) ID() string               { return s.String() }
+func (s stranger) String() string           { return "process/1" }
+func (s stranger) Lasting() bool            { return false }
+func (s stranger) Incoming() place.Incoming { return place.Incoming{} }
+
+func (s stranger) Attach(context.Context) (io.ReadWriteCloser, error) {
 	a, b := testkit.Pair(s.t)
 	go s.play(b)
 	return a, nil

@@ -6,11 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
-	"syscall"
-	"time"
 
-	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"podstep.dev/adapter/config"
@@ -18,13 +14,12 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-// subscribeConfigured asks for the ports that the configuration names, all at once. Its error is a *fault.Fault.
-func (b *Borrow) subscribeConfigured(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for _, port := range slices.Sorted(maps.Keys(b.mirror.Incoming.Ports)) {
-		group.Go(func() error { return b.subscribe(ctx, port) })
-	}
-	return group.Wait()
+// subscription is one port of a link.
+type subscription struct {
+	// done is closed when the agent has answered; what follows is not written after that.
+	done chan struct{}
+	id   uint64
+	err  error
 }
 
 // listening hears of every port that the debuggee serves. Without configured ports each is a subscription; one that is
@@ -39,88 +34,130 @@ func (b *Borrow) listening(ctx context.Context, port uint16) {
 		}
 		return
 	}
-	if err := b.subscribe(ctx, port); err != nil && ctx.Err() == nil {
-		b.end(err)
-	}
-}
-
-// subscribe asks for one port of the target, once. Its error is a *fault.Fault.
-func (b *Borrow) subscribe(ctx context.Context, port uint16) error {
-	b.mu.Lock()
-	_, known := b.subscriptions[port]
-	known = known || b.released
-	if !known {
-		b.subscriptions[port] = 0
-	}
-	b.mu.Unlock()
+	links, known := b.want(port)
 	if known {
-		return nil
-	}
-	mode := wire.Mode(b.mirror.Incoming.Mode)
-	granted, err := b.control.Subscribe(ctx, wire.SubscribeParams{Port: port, Mode: mode})
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err != nil {
-		delete(b.subscriptions, port)
-		return b.subscribeFault(port, err)
-	}
-	b.subscriptions[port] = granted.ID
-	local, _ := b.tunnel.Port(port)
-	verb := map[wire.Mode]string{wire.ModeSteal: "stealing", wire.ModeMirror: "mirroring"}[mode]
-	b.say(fmt.Sprintf("%s port %d of %s to port %d of the program", verb, port, b.target, local))
-	return nil
-}
-
-func (b *Borrow) subscribeFault(port uint16, err error) *fault.Fault {
-	var refusal *wire.Refusal
-	if errors.As(err, &refusal) && refusal.Reason == wire.ReasonTaken {
-		return fault.New(fault.PortTaken, fmt.Sprintf("cannot steal port %d of %s", port, b.target), err)
-	}
-	return fault.New(fault.SubscribeRefused, fmt.Sprintf("cannot %s port %d of %s", b.mirror.Incoming.Mode, port, b.target), err)
-}
-
-// release ends the subscriptions: the target serves by itself again. What was delivered goes on. It returns within half
-// a second; what an agent that does not answer holds is undone when the link ends.
-func (b *Borrow) release() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), 500*time.Millisecond)
-	defer cancel()
-	b.mu.Lock()
-	b.released = true
-	ids := slices.Collect(maps.Values(b.subscriptions))
-	clear(b.subscriptions)
-	b.mu.Unlock()
-	var group errgroup.Group
-	for _, id := range ids {
-		group.Go(func() error {
-			if err := b.control.Unsubscribe(ctx, wire.UnsubscribeParams{ID: id}); err != nil {
-				b.log.Debug("unsubscribe", zap.Error(err))
-			}
-			return nil
-		})
-	}
-	_ = group.Wait()
-}
-
-// notices hears the agent. It must not block.
-type notices struct{ *Borrow }
-
-// Ended : the agent gave a subscription up.
-func (n notices) Ended(p wire.EndedParams) {
-	if errors.Is(&p.Refusal, syscall.ESRCH) {
-		n.end(fault.New(fault.TargetGone, fmt.Sprintf("%s ended", n.target), nil))
 		return
 	}
-	n.end(fault.New(fault.SubscribeRefused, fmt.Sprintf("the agent gave the traffic of %s up", n.target), &p.Refusal))
+	var group errgroup.Group
+	for _, l := range links {
+		group.Go(func() error { return l.subscribe(ctx, port) })
+	}
+	switch err := group.Wait(); {
+	case ctx.Err() != nil:
+	case err != nil:
+		b.end(err)
+	default:
+		b.sayPort(port)
+	}
 }
 
-// Lost : a mirror could not deliver everything.
-func (n notices) Lost(p wire.LostParams) {
-	var parts []string
-	if p.Packets > 0 {
-		parts = append(parts, fmt.Sprintf("%d packets", p.Packets))
+// sayPort tells the person of a subscription.
+func (b *Borrow) sayPort(port uint16) {
+	local, _ := b.tunnel.Port(port)
+	b.say(fmt.Sprintf("%s port %d of %s to port %d of the program", verb(b.mirror.Incoming.Mode), port, b.target, local))
+}
+
+// verb is what the session does with incoming traffic.
+func verb(mode string) string {
+	if mode == config.ModeSteal {
+		return "stealing"
 	}
-	if p.Connections > 0 {
-		parts = append(parts, fmt.Sprintf("%d connections", p.Connections))
+	return "mirroring"
+}
+
+// act is what the session does with a place.
+func act(mode string) string {
+	switch mode {
+	case config.ModeSteal:
+		return "stealing from"
+	case config.ModeMirror:
+		return "mirroring"
 	}
-	n.say("the mirror lost " + strings.Join(parts, " and "))
+	return "attached to"
+}
+
+// subscribeAll asks for ports at once and returns when all are answered: the first refusal, a *fault.Fault.
+func (l *link) subscribeAll(ports []uint16) error {
+	var group errgroup.Group
+	for _, port := range ports {
+		group.Go(func() error { return l.subscribe(l.ctx, port) })
+	}
+	return group.Wait()
+}
+
+// subscribe asks for one port of the target, once. It returns a refusal as a *fault.Fault, and nil when the link ends
+// meanwhile: whoever keeps the link asks again.
+func (l *link) subscribe(ctx context.Context, port uint16) error {
+	l.mu.Lock()
+	s, known := l.subscriptions[port]
+	if !known {
+		if l.released {
+			l.mu.Unlock()
+			return nil
+		}
+		s = &subscription{done: make(chan struct{})}
+		l.subscriptions[port] = s
+		l.group.Go(func() { l.ask(port, s) })
+	}
+	l.mu.Unlock()
+	select {
+	case <-s.done:
+		return s.err
+	case <-l.ctx.Done():
+		return nil
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// ask makes the call for s.
+func (l *link) ask(port uint16, s *subscription) {
+	incoming := l.place.Incoming()
+	granted, err := l.control.Subscribe(l.ctx, wire.SubscribeParams{
+		Port: port, Mode: wire.Mode(l.borrow.mirror.Incoming.Mode), Probes: incoming.Probes[port], Loopback: incoming.Loopback,
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer close(s.done)
+	s.id = granted.ID
+	if err != nil {
+		delete(l.subscriptions, port)
+		if l.ctx.Err() == nil {
+			s.err = l.subscribeFault(port, err)
+		}
+	}
+}
+
+func (l *link) subscribeFault(port uint16, err error) *fault.Fault {
+	var refusal *wire.Refusal
+	if errors.As(err, &refusal) && refusal.Reason == wire.ReasonTaken {
+		return fault.New(fault.PortTaken, fmt.Sprintf("cannot steal port %d of %s", port, l.place), err)
+	}
+	return fault.New(fault.SubscribeRefused, fmt.Sprintf("cannot %s port %d of %s", l.borrow.mirror.Incoming.Mode, port, l.place), err)
+}
+
+// release forgets the subscriptions, takes no further ones and returns the ids of those that were granted.
+func (l *link) release() (ids []uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.released = true
+	for _, s := range l.subscriptions {
+		if s.id != 0 {
+			ids = append(ids, s.id)
+		}
+	}
+	clear(l.subscriptions)
+	return ids
+}
+
+// ports lists those that are subscribed to.
+func (l *link) ports() (ports []uint16) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for port, s := range l.subscriptions {
+		if s.id != 0 {
+			ports = append(ports, port)
+		}
+	}
+	return ports
 }

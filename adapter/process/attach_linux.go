@@ -14,7 +14,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"podstep.dev/adapter/config"
 	"podstep.dev/internal/enter"
 	"podstep.dev/internal/fault"
 	"podstep.dev/internal/program"
@@ -23,23 +22,18 @@ import (
 // firstByte bounds how long an agent may take to say its first byte; it takes a few milliseconds.
 const firstByte = 10 * time.Second
 
-// Attach starts an agent beside the process that target names and returns the link to it, on which the agent has said
-// its first byte. say is told what goes on. The caller closes the link, which ends the agent; ctx bounds only Attach.
-// Errors are *fault.Fault: NoTarget, TargetForbidden, TargetShared, AgentMissing, AgentStart.
-func (p Provider) Attach(ctx context.Context, target config.Target, say func(string)) (io.ReadWriteCloser, error) {
-	held, err := hold(target)
-	if err != nil {
-		return nil, err
-	}
-	defer held.Close()
-	agent := p.Agent
+// Attach starts an agent beside the process and returns the link to it, on which the agent has said its first byte. Errors
+// are *fault.Fault: NoTarget, TargetForbidden, AgentMissing, AgentStart.
+func (o *one) Attach(ctx context.Context) (io.ReadWriteCloser, error) {
+	agent := o.provider.Agent
 	if agent == "" {
+		var err error
 		if agent, err = program.Find(program.Agent); err != nil {
 			return nil, fault.New(fault.AgentMissing, program.Agent+" was not found", err)
 		}
 	}
-	say(fmt.Sprintf("starting the agent beside %s", held.name))
-	l, err := p.start(held, agent)
+	o.say(fmt.Sprintf("starting the agent beside %s", o.held.name))
+	l, err := o.provider.start(o.held, agent)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +41,7 @@ func (p Provider) Attach(ctx context.Context, target config.Target, say func(str
 		_ = l.Close()
 		return nil, l.startFault(err)
 	}
-	p.log().Info("agent started", zap.Int("pid", l.proc.Pid), zap.String("target", target.String()))
+	o.provider.log().Info("agent started", zap.Int("pid", l.proc.Pid), zap.String("target", o.String()))
 	return l, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -107,7 +108,26 @@ func startPod(t *testing.T, userNamespace bool) *pod.Pod {
 	return p
 }
 
-func target(pid int) config.Target { return config.Target{Kind: config.KindProcess, PID: pid} }
+// attach starts an agent of p beside the process pid, as a session does.
+func attach(ctx context.Context, t *testing.T, p process.Provider, pid int, say func(string)) (io.ReadWriteCloser, error) {
+	t.Helper()
+	m := config.Default()
+	m.Target = fmt.Sprintf("process/%d", pid)
+	target, err := p.Find(ctx, m, say)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() {
+		if err := target.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	places := <-target.Places(t.Context())
+	if len(places) != 1 || places[0].Lasting() || places[0].String() != m.Target {
+		t.Fatalf("places %v, want the process, which does not last", places)
+	}
+	return places[0].Attach(ctx)
+}
 
 func quiet(string) {}
 
@@ -117,7 +137,7 @@ func TestAttachReachesTheTarget(t *testing.T) {
 		t.Run("userNamespace="+strconv.FormatBool(userNamespace), func(t *testing.T) {
 			p := startPod(t, userNamespace)
 			var said []string
-			conn, err := process.Provider{Agent: path}.Attach(t.Context(), target(p.PID()), func(s string) { said = append(said, s) })
+			conn, err := attach(t.Context(), t, process.Provider{Agent: path}, p.PID(), func(s string) { said = append(said, s) })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -163,7 +183,7 @@ func TestCloseEndsTheAgent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			core, lines := observer.New(zap.DebugLevel)
-			conn, err := process.Provider{Agent: tc.agent, Log: zap.New(core)}.Attach(t.Context(), target(p.PID()), quiet)
+			conn, err := attach(t.Context(), t, process.Provider{Agent: tc.agent, Log: zap.New(core)}, p.PID(), quiet)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -204,14 +224,13 @@ func TestAttachRefusesWhatIsNoTarget(t *testing.T) {
 		id   fault.ID
 		what string
 	}{
-		"no process":           {1 << 30, fault.NoTarget, "process 1073741824 does not exist"},
-		"no number":            {-1, fault.NoTarget, "-1 is no process"},
+		"no process":           {1 << 22, fault.NoTarget, "process 4194304 does not exist"},
 		"a thread":             {otherThread(t), fault.NoTarget, "is a thread"},
 		"a process that ended": {zombie.Process.Pid, fault.NoTarget, "(true) has ended"},
 		"this very process":    {os.Getpid(), fault.TargetShared, "uses this machine's network"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := process.Provider{Agent: "/bin/false"}.Attach(t.Context(), target(tc.pid), quiet)
+			_, err := attach(t.Context(), t, process.Provider{Agent: "/bin/false"}, tc.pid, quiet)
 			wantFault(t, err, tc.id, tc.what)
 		})
 	}
@@ -248,10 +267,10 @@ func TestAttachRefusesAForeignProcess(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may enter every process; TestOrdinaryUser runs this")
 	}
-	_, err := process.Provider{Agent: "/bin/false"}.Attach(t.Context(), target(1), quiet)
+	_, err := attach(t.Context(), t, process.Provider{Agent: "/bin/false"}, 1, quiet)
 	wantFault(t, err, fault.TargetForbidden, fmt.Sprintf("belongs to uid 0, and podstep runs as uid %d", os.Geteuid()))
 	if foreign, err := strconv.Atoi(os.Getenv("PODSTEP_TEST_FOREIGN")); err == nil {
-		_, err = process.Provider{Agent: "/bin/false"}.Attach(t.Context(), target(foreign), quiet)
+		_, err = attach(t.Context(), t, process.Provider{Agent: "/bin/false"}, foreign, quiet)
 		wantFault(t, err, fault.TargetForbidden, "the kernel does not let podstep")
 	}
 }
@@ -259,7 +278,7 @@ func TestAttachRefusesAForeignProcess(t *testing.T) {
 func TestAttachTellsThatTheAgentIsMissing(t *testing.T) {
 	p := startPod(t, false)
 	t.Setenv("PATH", t.TempDir())
-	_, err := process.Provider{}.Attach(t.Context(), target(p.PID()), quiet)
+	_, err := attach(t.Context(), t, process.Provider{}, p.PID(), quiet)
 	wantFault(t, err, fault.AgentMissing, "podstep-agent")
 }
 
@@ -273,7 +292,7 @@ func TestAttachShowsTheLastWordsOfAnAgentThatDies(t *testing.T) {
 		"no file":       {"/no/such/agent", "cannot run /no/such/agent"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := process.Provider{Agent: tc.agent}.Attach(t.Context(), target(p.PID()), quiet)
+			_, err := attach(t.Context(), t, process.Provider{Agent: tc.agent}, p.PID(), quiet)
 			wantFault(t, err, fault.AgentStart, tc.what)
 			if len(err.Error()) > 4<<10 {
 				t.Errorf("a fault of %d bytes", len(err.Error()))
@@ -286,7 +305,7 @@ func TestAttachGivesUpWithItsContext(t *testing.T) {
 	p := startPod(t, false)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("the editor went"))
 	defer cancel()
-	_, err := process.Provider{Agent: script(t, "cat >/dev/null")}.Attach(ctx, target(p.PID()), quiet)
+	_, err := attach(ctx, t, process.Provider{Agent: script(t, "cat >/dev/null")}, p.PID(), quiet)
 	wantFault(t, err, fault.AgentStart, "the editor went")
 }
 
@@ -294,7 +313,7 @@ func TestTheAgentsWordsAreLoggedAtTheirLevel(t *testing.T) {
 	p := startPod(t, false)
 	core, lines := observer.New(zap.DebugLevel)
 	path := script(t, `printf '10:00:00.000\tDEBUG\tincoming\tsmall\n10:00:00.000\tERROR\tlarge\nplain\n' >&2; printf x; cat >/dev/null`)
-	conn, err := process.Provider{Agent: path, Log: zap.New(core)}.Attach(t.Context(), target(p.PID()), quiet)
+	conn, err := attach(t.Context(), t, process.Provider{Agent: path, Log: zap.New(core)}, p.PID(), quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +334,7 @@ func TestTheAgentsWordsAreLoggedAtTheirLevel(t *testing.T) {
 func TestKilledAdapterLeavesNoAgent(t *testing.T) {
 	if pid, err := strconv.Atoi(os.Getenv("PODSTEP_TEST_TARGET")); err == nil {
 		log := zap.NewExample()
-		if _, err := (process.Provider{Agent: os.Getenv(builtAgent), Log: log}).Attach(t.Context(), target(pid), quiet); err != nil {
+		if _, err := attach(t.Context(), t, process.Provider{Agent: os.Getenv(builtAgent), Log: log}, pid, quiet); err != nil {
 			t.Fatal(err)
 		}
 		select {} // until it is killed

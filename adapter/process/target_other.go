@@ -4,14 +4,14 @@ package process
 
 import (
 	"context"
-	"io"
 	"runtime"
 
 	"podstep.dev/adapter/config"
+	"podstep.dev/adapter/place"
 	"podstep.dev/internal/fault"
 )
 
-// Attach is a fault: only Linux has the namespaces that make a process a target.
-func (p Provider) Attach(context.Context, config.Target, func(string)) (io.ReadWriteCloser, error) {
+// Find is a fault: only Linux has the namespaces that make a process a target.
+func (p Provider) Find(context.Context, config.Mirror, func(string)) (place.Target, error) {
 	return nil, fault.New(fault.NotLinux, "a process can be borrowed only on Linux, this is "+runtime.GOOS, nil)
 }
