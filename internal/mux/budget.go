@@ -7,27 +7,28 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-// budget decides how much the other end may send and keeps what has arrived unread within one cap.
+// budget is one session's part of a [Budget]: it decides how much the other end may send and keeps what has arrived unread
+// within the shared cap.
 //
 // A stream begins with the window that yamux gives, floor. Each time half of its window has been read it is filled up
 // again, and doubled up to the largest: a stream that is read fast gets a wide window soon, and one that is not read
-// never does. While much is unread in the session, no window is wider than floor. All this leaves one way over the cap:
+// never does. While much is unread in all sessions, no window is wider than floor. All this leaves one way over the cap:
 // very many streams that nobody reads. Then the one with most unread bytes is evicted.
 type budget struct {
 	window  int // the largest
-	wide    int // while no more is unread, windows may be wider than floor
-	cap     int // so much may be unread
 	streams int // so many may be open
+	shared  *Budget
 
 	// evict is told to reset a stream. It must not block.
 	evict func(id uint32, unread int)
 	// due is told that grants wait to be sent. It must not block.
 	due func()
 
-	mu       sync.Mutex
+	mu       *sync.Mutex // of shared
 	unread   int
 	accounts map[uint32]*account
 	grants   []uint32
+	over     bool // the session has ended: nothing is kept any more
 }
 
 // large is the least that must have been unread for the empty buffer to be freed at once, not at the next heartbeat.
@@ -84,19 +85,16 @@ func (b *budget) take(id uint32, a *account, n int) (keep bool, err error) {
 		return false, fmt.Errorf("stream %d: %d bytes where %d were granted: %w", id, n, a.credit, wire.ErrFrame)
 	}
 	a.credit -= n
-	if a.dropped {
+	if a.dropped || b.over {
 		return false, nil
 	}
 	a.unread += n
 	a.peak = max(a.peak, a.unread)
-	b.unread += n
-	for b.unread > b.cap {
-		b.evictMost()
-	}
+	b.shared.add(b, n)
 	return !a.dropped, nil
 }
 
-// evictMost drops the stream with most unread bytes; there is one, since something is unread.
+// evictMost drops the stream with most unread bytes; there is one, since something of the session is unread.
 func (b *budget) evictMost() {
 	var most *account
 	var id uint32
@@ -153,8 +151,13 @@ func (b *budget) settle(id uint32, a *account, flags uint16) {
 
 func (b *budget) drop(a *account) {
 	a.dropped = true
-	b.unread -= a.unread
+	b.subtract(a.unread)
 	a.unread = 0
+}
+
+func (b *budget) subtract(n int) {
+	b.unread -= n
+	b.shared.unread -= n
 }
 
 // read accounts for n bytes that a reader took from a stream. shrink says that a large buffer of it is empty.
@@ -166,7 +169,7 @@ func (b *budget) read(id uint32, n int) (shrink bool) {
 		return false
 	}
 	a.unread -= n
-	b.unread -= n
+	b.subtract(n)
 	if a.unread == 0 {
 		shrink, a.peak = a.peak > large, 0
 	}
@@ -180,13 +183,14 @@ func (b *budget) read(id uint32, n int) (shrink bool) {
 
 // fill grants what the stream's window has room for, when that is worth a frame.
 func (b *budget) fill(id uint32, a *account) {
-	if b.unread > b.wide {
+	crowded := b.shared.unread > b.shared.wide
+	if crowded {
 		a.window = floor
 	}
 	if a.window-a.credit-a.unread < a.window/2 {
 		return
 	}
-	if b.unread <= b.wide {
+	if !crowded {
 		a.window = min(2*a.window, b.window)
 	}
 	n := a.window - a.credit - a.unread

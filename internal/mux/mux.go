@@ -52,6 +52,8 @@ type Options struct {
 	// unread bytes is reset. A buffer may be twice as large as what is in it, so half of this may be unread; and while a
 	// quarter is, windows are not wider than 256 KiB. At least 2 MiB. If zero, 32 MiB.
 	Budget int
+	// Shared is a budget that this session shares with others, instead of Budget. If nil, none is shared.
+	Shared *Budget
 	// Heartbeat is the interval of heartbeats; three missed ones end the session. If zero, 5 s.
 	Heartbeat time.Duration
 	// GreetTimeout bounds the greeting. If zero, 10 s.
@@ -76,8 +78,6 @@ func (o Options) filled() Options {
 	if o.Budget == 0 {
 		o.Budget = 32 << 20
 	}
-	o.Budget = max(o.Budget, 8*floor)
-	o.Window = min(max(o.Window, floor), o.Budget/4)
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 5 * time.Second
 	}
@@ -87,6 +87,10 @@ func (o Options) filled() Options {
 	if o.Streams == 0 {
 		o.Streams = 4096
 	}
+	if o.Shared == nil {
+		o.Shared = NewBudget(o.Budget, o.Streams)
+	}
+	o.Window = min(max(o.Window, floor), o.Shared.window)
 	return o
 }
 
@@ -121,19 +125,22 @@ func Start(ctx context.Context, conn io.ReadWriteCloser, side Side, opts Options
 	}
 	s := &Session{Peer: peer, opts: opts, streams: map[uint32]*Stream{}, signals: &signals{wake: make(chan struct{}, 1)}}
 	s.budget = &budget{
-		window: opts.Window, wide: opts.Budget / 4, cap: opts.Budget / 2, streams: 2*opts.Streams + backlog,
+		window: opts.Window, streams: 2*opts.Streams + backlog,
 		evict: s.signals.evict, due: s.signals.notify, accounts: map[uint32]*account{},
 	}
+	opts.Shared.join(s.budget)
 	s.link = newLink(conn, s.budget, s.hear)
 	open := yamux.Server
 	if side == AdapterSide {
 		open = yamux.Client
 	}
 	if s.ym, err = open(s.link, yamuxConfig(opts)); err != nil {
+		opts.Shared.leave(s.budget)
 		return nil, errors.Join(fmt.Errorf("start link: %w", err), conn.Close())
 	}
 	if err := s.signals.open(ctx, s.ym, side); err != nil {
 		_ = s.ym.Close()
+		opts.Shared.leave(s.budget)
 		return nil, fmt.Errorf("start link: %w", s.why(explain(err)))
 	}
 	s.group.Go(func() error { s.end(s.tend()); return nil })
@@ -205,10 +212,25 @@ func (s *Session) Serve(handle func(*Stream)) error {
 			return s.Wait()
 		}
 		st := s.track(ys)
-		if !group.TryGo(func() error { s.serve(st, handle); return nil }) {
-			_ = st.Refuse(&wire.Refusal{Errno: errAgain, Text: "too many streams"})
+		if !group.TryGo(func() error { return s.admit(st, handle) }) {
+			refuseCrowd(st)
 		}
 	}
+}
+
+// admit serves a stream if the shared budget has room for it.
+func (s *Session) admit(st *Stream, handle func(*Stream)) error {
+	if !s.opts.Shared.serve() {
+		refuseCrowd(st)
+		return nil
+	}
+	defer s.opts.Shared.done()
+	s.serve(st, handle)
+	return nil
+}
+
+func refuseCrowd(st *Stream) {
+	_ = st.Refuse(&wire.Refusal{Errno: errAgain, Text: "too many streams"})
 }
 
 func (s *Session) serve(st *Stream, handle func(*Stream)) {
@@ -259,6 +281,7 @@ func (s *Session) end(cause error) {
 	s.mu.Unlock()
 	_ = s.ym.Close()
 	_ = s.signals.Close()
+	s.opts.Shared.leave(s.budget)
 }
 
 // why prefers what the connection failed with to the bare fact that it ended.
