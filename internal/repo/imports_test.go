@@ -60,6 +60,7 @@ func standardOnly() map[string]string {
 func acquainted() map[string]string {
 	return map[string]string{
 		"adapter/config": "its values are what the adapter's rooms are given",
+		"adapter/doctor": "a check is what every room that can be examined makes",
 		"adapter/place":  "it is what whoever finds targets and whoever borrows them agree on",
 		"launcher/rules": "its values are what the supervisor is given",
 	}

@@ -48,8 +48,8 @@ func Table() []Permission {
 			Resource: "namespaces", Verbs: []string{"get"}, Feature: EverySession, OwnNamespace: true,
 			Why: "Read the namespace's annotation podstep.dev/steal and its Pod Security level; no other namespace.",
 		}, {
-			Resource: "events", Verbs: []string{"create", "patch"}, Feature: EverySession,
-			Why: "Leave an Event on the target's pod that says who borrowed what, from when until when.",
+			Resource: "events", Verbs: []string{"create"}, Feature: EverySession,
+			Why: "Leave Events on the target's pod that say who borrowed it, how, and from when until when.",
 		},
 		{Group: "apps", Resource: "deployments", Verbs: read, Feature: Workloads, Why: "Find the pods of deployment/NAME and its annotation podstep.dev/steal, notice its end, and list what can be borrowed."},
 		{Group: "apps", Resource: "statefulsets", Verbs: read, Feature: Workloads, Why: "The same for statefulset/NAME."},
@@ -69,7 +69,7 @@ func Table() []Permission {
 			Group: "batch", Resource: "jobs", Verbs: []string{"create", "delete"}, Feature: Job, InAgentNamespace: true,
 			Why: "Start the agent's pod on the target's node, and remove it. Who may create Jobs may run any pod that the namespace admits.",
 		}, {
-			Resource: "pods", Verbs: read, Feature: Job, InAgentNamespace: true,
+			Resource: "pods", Verbs: []string{"list", "watch"}, Feature: Job, InAgentNamespace: true,
 			Why: "Find the agent's pod, and see when it runs.",
 		}, {
 			Resource: "events", Verbs: []string{"watch"}, Feature: Job, InAgentNamespace: true,

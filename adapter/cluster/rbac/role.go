@@ -92,7 +92,8 @@ func (r *Role) add(g Grant) {
 		rule.ResourceNames = []string{g.Namespace}
 	}
 	for i, have := range r.Role.Rules {
-		if have.APIGroups[0] == g.Group && have.Resources[0] == g.Resource && slices.Equal(have.Verbs, g.Verbs) && (have.ResourceNames == nil) == !g.OwnNamespace {
+		covered := !slices.ContainsFunc(g.Verbs, func(verb string) bool { return !slices.Contains(have.Verbs, verb) })
+		if covered && have.APIGroups[0] == g.Group && have.Resources[0] == g.Resource && (have.ResourceNames == nil) == !g.OwnNamespace {
 			if !slices.Contains(r.Whys[i], g.Why) {
 				r.Whys[i] = append(r.Whys[i], g.Why)
 			}
