@@ -2,7 +2,6 @@ package workload
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"go.uber.org/zap"
@@ -10,8 +9,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
-	"podstep.dev/internal/fault"
 )
 
 // StealAnnotation says how far a target's incoming traffic may be stolen. It may stand at the namespace, the workload, and
@@ -34,30 +31,39 @@ func strictest(a, b Steal) Steal {
 	return order[max(slices.Index(order, a), slices.Index(order, b))]
 }
 
-// parseSteal reads an object's annotations. A word that is none of the three denies: whoever wrote it wanted a limit.
-func (w *Workload) parseSteal(where string, annotations map[string]string) Steal {
+// parseSteal reads an object's annotations, and says whether the word is known. One that is none of the three denies:
+// whoever wrote it wanted a limit.
+func parseSteal(annotations map[string]string) (Steal, bool) {
 	written, there := annotations[StealAnnotation]
 	switch s := Steal(written); {
 	case !there:
-		return StealAllow
+		return StealAllow, true
 	case s == StealAllow, s == StealFilteredOnly, s == StealDeny:
-		return s
+		return s, true
 	}
-	w.log.Warn("unknown value of the annotation "+StealAnnotation+" is taken for deny", zap.String("at", where), zap.String("value", written))
-	return StealDeny
+	return StealDeny, false
+}
+
+// stealOf is parseSteal, and says in the log what is not understood.
+func (w *Workload) stealOf(where string, annotations map[string]string) Steal {
+	s, known := parseSteal(annotations)
+	if !known {
+		w.log.Warn("unknown value of the annotation "+StealAnnotation+" is taken for deny", zap.String("at", where), zap.String("value", annotations[StealAnnotation]))
+	}
+	return s
 }
 
 func (w *Workload) podSteal(pod *corev1.Pod) Steal {
-	return w.parseSteal("pod/"+pod.Name, pod.Annotations)
+	return w.stealOf("pod/"+pod.Name, pod.Annotations)
 }
 
 // objectSteal is the stricter one of the workload's own annotation and its template's. A pod may lack the latter while a
 // change is being rolled out.
 func (w *Workload) objectSteal(object *unstructured.Unstructured) Steal {
-	s := w.parseSteal(w.String(), object.GetAnnotations())
+	s := w.stealOf(w.String(), object.GetAnnotations())
 	for _, template := range [][]string{{"spec", "template", "metadata", "annotations"}, {"spec", "jobTemplate", "spec", "template", "metadata", "annotations"}} {
 		annotations, _, _ := unstructured.NestedStringMap(object.Object, template...)
-		s = strictest(s, w.parseSteal(w.String(), annotations))
+		s = strictest(s, w.stealOf(w.String(), annotations))
 	}
 	return s
 }
@@ -68,12 +74,12 @@ func (w *Workload) namespaceSteal(ctx context.Context) (Steal, error) {
 	namespace, err := w.cluster.Client.CoreV1().Namespaces().Get(ctx, w.Namespace(), metav1.GetOptions{})
 	switch {
 	case err == nil:
-		return w.parseSteal("namespace/"+w.Namespace(), namespace.Annotations), nil
+		return w.stealOf("namespace/"+w.Namespace(), namespace.Annotations), nil
 	case apierrors.IsForbidden(err):
 		w.log.Info("the namespace may not be read, nor its annotation "+StealAnnotation, zap.String("namespace", w.Namespace()))
 		return StealAllow, nil
 	case apierrors.IsNotFound(err):
-		return StealAllow, &fault.Fault{ID: fault.NoTarget, What: fmt.Sprintf("there is no namespace %q in %s", w.Namespace(), w.cluster), Hint: `Correct "namespace" (-n) or "context".`}
+		return StealAllow, noNamespace(w.cluster, w.Namespace())
 	}
 	return StealAllow, w.cluster.Fault(err, "read the namespace "+w.Namespace())
 }
