@@ -35,12 +35,8 @@ const (
 	StealDeny         Steal = "deny"
 )
 
-const (
-	// maxStreams bounds an adapter's streams: each takes buffers, which are the pod's memory.
-	maxStreams = 1024
-	// noticeTimeout is how long the last notices may take before the link is closed.
-	noticeTimeout = 500 * time.Millisecond
-)
+// noticeTimeout is how long the last notices may take before the link is closed.
+const noticeTimeout = 500 * time.Millisecond
 
 // Options of an agent. The zero value works, except that Target is needed.
 type Options struct {
@@ -53,10 +49,9 @@ type Options struct {
 	Drain time.Duration
 	// Steal is what the target's owners allow. If empty, StealAllow.
 	Steal Steal
-	// Memory is the cap in bytes on all buffers of all sessions together: they are the pod's memory. If zero, 32 MiB.
+	// Memory is the cap in bytes on all buffers of all sessions together: they are the pod's memory. At least 4 MiB. If
+	// zero, 32 MiB.
 	Memory int
-	// Links is how many links are served at once; more are refused. If zero, 64.
-	Links int
 	// Unjoined is how long Run waits for the first session, and for one to come back when the last link was lost. If
 	// zero, 30 s.
 	Unjoined time.Duration
@@ -79,9 +74,6 @@ func (o Options) filled() Options {
 	if o.Memory == 0 {
 		o.Memory = 32 << 20
 	}
-	if o.Links == 0 {
-		o.Links = 64
-	}
 	if o.Changed == nil {
 		o.Changed = func(*Agent) {}
 	}
@@ -97,8 +89,9 @@ func (o Options) filled() Options {
 // Agent serves the sessions of one target, each over a link of its own. It has no goroutines; Serve has those of its
 // session.
 type Agent struct {
-	opts Options
-	stay *Stay
+	opts   Options
+	stay   *Stay
+	shares shares
 
 	mu       sync.Mutex
 	links    int
@@ -108,7 +101,7 @@ type Agent struct {
 // New returns an agent without sessions.
 func New(opts Options) *Agent {
 	opts = opts.filled()
-	return &Agent{opts: opts, stay: NewStay(opts.Unjoined)}
+	return &Agent{opts: opts, stay: NewStay(opts.Unjoined), shares: share(opts.Memory)}
 }
 
 // Serve serves one session over conn, which it owns, until the link or ctx ends or the target's process does
@@ -119,7 +112,7 @@ func (a *Agent) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 	}
 	defer a.leave()
 	link, err := mux.Start(ctx, conn, mux.AgentSide, mux.Options{
-		Log: a.opts.Log, Streams: maxStreams, Budget: a.opts.Memory / 2,
+		Log: a.opts.Log, Streams: a.shares.streams, Shared: a.shares.links,
 		Hello: wire.Hello{Program: program.Agent + " " + program.Version()},
 	})
 	if err != nil {
@@ -140,7 +133,7 @@ func (a *Agent) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 func (a *Agent) enter() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.links >= a.opts.Links {
+	if a.links >= a.shares.sessions {
 		return false
 	}
 	a.links++

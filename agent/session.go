@@ -63,11 +63,13 @@ func newSession(ctx context.Context, a *Agent, link *mux.Session, cancel context
 			s.drop(p.ID)
 			s.notify(func(c *control.Server) error { return c.Ended(ctx, p) })
 		},
-		Lost: func(p wire.LostParams) { s.notify(func(c *control.Server) error { return c.Lost(ctx, p) }) },
+		Memory: a.shares.incoming,
+		Lost:   func(p wire.LostParams) { s.notify(func(c *control.Server) error { return c.Lost(ctx, p) }) },
 	})
 	t := a.opts.Target
 	s.outgoing = outgoing.New(outgoing.Options{
 		Log: log.Named("outgoing"), Files: t.Files(), Hostname: t.Hostname, Addresses: t.Addresses,
+		Buffers: a.shares.buffers,
 	})
 	return s
 }

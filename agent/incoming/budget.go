@@ -4,11 +4,7 @@ package incoming
 
 import "sync"
 
-// maxFirsts bounds the first bytes of all connections that wait for the adapter's answer, in bytes: they are the pod's
-// memory. Over it, bytes wait in the kernel's receive buffers instead.
-const maxFirsts = 4 << 20
-
-// budget counts memory.
+// budget counts memory in bytes. Over that of the first bytes, bytes wait in the kernel's receive buffers instead.
 type budget struct {
 	mu   sync.Mutex
 	left int
@@ -21,6 +17,18 @@ func (b *budget) take(n int) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n = min(n, b.left)
+	b.left -= n
+	return n
+}
+
+// takeHalf grants half of what is left, but not less than least; nothing when less is left.
+func (b *budget) takeHalf(least int) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left < least {
+		return 0
+	}
+	n := max(b.left/2, least)
 	b.left -= n
 	return n
 }

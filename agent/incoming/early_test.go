@@ -31,13 +31,16 @@ func (f *farEnd) dialBegun(t *testing.T, client *testpod.Client) *net.TCPConn {
 	return c
 }
 
+// firsts is the memory for first bytes of a session that shares none.
+const firsts = 16 << 20 / 6
+
 // freed checks that the memory for first bytes is given back.
 func (f *farEnd) freed(t *testing.T) {
 	t.Helper()
 	testkit.Eventually(t, "first bytes dropped", func() bool {
-		f.firsts.mu.Lock()
-		defer f.firsts.mu.Unlock()
-		return f.firsts.left == maxFirsts
+		f.opts.Memory.firsts.mu.Lock()
+		defer f.opts.Memory.firsts.mu.Unlock()
+		return f.opts.Memory.firsts.left == firsts
 	})
 }
 
@@ -236,7 +239,7 @@ func TestResetIsKeptThatCameBeforeTheStream(t *testing.T) {
 	}
 	_ = c.(*net.TCPConn).SetLinger(0)
 	_ = c.Close()
-	e := newEarly(conn.(*net.TCPConn), newBudget(maxFirsts))
+	e := newEarly(conn.(*net.TCPConn), newBudget(firsts))
 	if first := e.first(); len(first) > 0 {
 		t.Errorf("first bytes %q", first)
 	}
@@ -282,11 +285,11 @@ func TestConnectionsAreStolenWhenNoMemoryIsLeft(t *testing.T) {
 	target(t, testpod.Pod4+":80")
 	f := startFarEnd(t, Options{})
 	f.steal(t, 80)
-	spent := f.firsts.take(maxFirsts)
+	spent := f.opts.Memory.firsts.take(firsts)
 	for want, handle := range map[string]func(*mux.Stream){"target saw ": refuse, "debuggee saw ": chat} {
 		f.on(handle)
 		expect(t, dial(t, client, testpod.Pod4+":80"), want+testpod.Client4)
 	}
-	f.firsts.give(spent)
+	f.opts.Memory.firsts.give(spent)
 	f.freed(t)
 }

@@ -198,7 +198,7 @@ func TestFirstBytesAreNotLost(t *testing.T) {
 func TestCrowdGoesStraightToTheTarget(t *testing.T) {
 	client := testpod.NewClient(t)
 	target(t, "[::]:80")
-	f := startFarEnd(t, Options{Connections: 4})
+	f := startFarEnd(t, Options{Memory: NewMemory(16<<20, 4, nil)})
 	f.on(chat)
 	f.steal(t, 80)
 	var taken []*net.TCPConn

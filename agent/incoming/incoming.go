@@ -48,9 +48,8 @@ type Options struct {
 	Ended func(wire.EndedParams)
 	// Lost is told what mirrors could not deliver. It must not block. If nil, nobody is told.
 	Lost func(wire.LostParams)
-	// Connections is how many connections of stolen ports are handled at once; while there are more, further ones go
-	// straight to the target. If zero, 256.
-	Connections int
+	// Memory is shared with other sessions. If nil, it is 16 MiB for this session alone, with 256 connections.
+	Memory *Memory
 	// OpenTimeout is how long the adapter may take to say whether it takes a connection. If zero, 5 s.
 	OpenTimeout time.Duration
 }
@@ -65,8 +64,8 @@ func (o Options) filled() Options {
 	if o.Lost == nil {
 		o.Lost = func(wire.LostParams) {}
 	}
-	if o.Connections == 0 {
-		o.Connections = 256
+	if o.Memory == nil {
+		o.Memory = NewMemory(16<<20, 256, nil)
 	}
 	if o.OpenTimeout == 0 {
 		o.OpenTimeout = 5 * time.Second
@@ -85,8 +84,6 @@ type Subscriptions struct {
 	connections         sync.WaitGroup
 	draining            sync.WaitGroup
 	count               atomic.Int64
-	slots               chan struct{}
-	firsts              *budget
 
 	mu            sync.Mutex
 	closed        bool
@@ -110,8 +107,7 @@ var ErrEnded = errors.New("session ended")
 
 // New makes a session's subscriptions; none yet.
 func New(ctx context.Context, begin Begin, opts Options) *Subscriptions {
-	s := &Subscriptions{opts: opts.filled(), begin: begin, subscriptions: map[uint64]subscription{}, firsts: newBudget(maxFirsts)}
-	s.slots = make(chan struct{}, 2*s.opts.Connections)
+	s := &Subscriptions{opts: opts.filled(), begin: begin, subscriptions: map[uint64]subscription{}}
 	// The ends of connections are of our own choosing: those that were passed through outlive the link.
 	ctx = context.WithoutCancel(ctx)
 	s.taken, s.cutTaken = context.WithCancelCause(ctx)
@@ -232,11 +228,11 @@ func (s *Subscriptions) Close(ctx context.Context) error {
 // queue. It reports whether there still is a session.
 func (s *Subscriptions) enter() bool {
 	select {
-	case s.slots <- struct{}{}:
+	case s.opts.Memory.slots <- struct{}{}:
 	case <-s.passed.Done():
 		return false
 	}
-	if s.count.Add(1) == int64(s.opts.Connections) {
+	if s.count.Add(1) == int64(s.opts.Memory.connections) {
 		s.crowd()
 	}
 	return true
@@ -244,14 +240,14 @@ func (s *Subscriptions) enter() bool {
 
 // leave counts a connection out.
 func (s *Subscriptions) leave() {
-	<-s.slots
+	<-s.opts.Memory.slots
 	if s.count.Add(-1) == s.few() {
 		s.crowd()
 	}
 }
 
 // few is the number of connections at which a crowd counts as dissolved.
-func (s *Subscriptions) few() int64 { return int64(s.opts.Connections) * 3 / 4 }
+func (s *Subscriptions) few() int64 { return int64(s.opts.Memory.connections) * 3 / 4 }
 
 // crowd suspends the subscriptions while there are as many connections as allowed.
 func (s *Subscriptions) crowd() {
@@ -259,7 +255,7 @@ func (s *Subscriptions) crowd() {
 	defer s.mu.Unlock()
 	now := s.count.Load()
 	switch {
-	case !s.crowded && now >= int64(s.opts.Connections):
+	case !s.crowded && now >= int64(s.opts.Memory.connections):
 		s.opts.Log.Warn("as many connections as allowed; further ones go to the target", zap.Int64("connections", now))
 		s.crowded = true
 	case s.crowded && now <= s.few():

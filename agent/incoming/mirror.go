@@ -16,16 +16,12 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-// Memory of a session's capture in bytes, which is the pod's: the kernel's ring, and what waits for the debuggee.
-const (
-	captureRing   = 4 << 20
-	captureMemory = 8 << 20
-)
-
 // mirrors is the one capture behind all mirrored ports of a session; the session's mu guards it.
 type mirrors struct {
 	capture *capture.Capture
-	ports   map[uint16]mirrored
+	// free gives the capture's memory back after its end.
+	free  func()
+	ports map[uint16]mirrored
 }
 
 // mirrored is what is known of a mirrored port.
@@ -71,14 +67,17 @@ func (s *Subscriptions) watch(ports map[uint16]mirrored) error {
 		s.mirrors.ports = ports
 		return nil
 	}
-	c, err := capture.Start(s.taken, list, s.copy, capture.Options{
-		Log: s.opts.Log.Named("capture"), Lost: s.lost, Judge: s.judge,
-		Connections: s.opts.Connections, Ring: captureRing, Memory: captureMemory,
-	})
+	opts := capture.Options{Log: s.opts.Log.Named("capture"), Lost: s.lost, Judge: s.judge, Connections: s.opts.Memory.connections}
+	free, err := s.opts.Memory.mirror(&opts)
 	if err != nil {
 		return err
 	}
-	s.mirrors = mirrors{capture: c, ports: ports}
+	c, err := capture.Start(s.taken, list, s.copy, opts)
+	if err != nil {
+		free()
+		return err
+	}
+	s.mirrors = mirrors{capture: c, free: free, ports: ports}
 	return nil
 }
 
@@ -142,9 +141,10 @@ func (m *mirror) release() error {
 		defer s.mu.Unlock()
 		return s.watch(ports)
 	}
-	c := s.mirrors.capture
+	c, free := s.mirrors.capture, s.mirrors.free
 	s.mirrors = mirrors{}
 	s.mu.Unlock()
+	defer free()
 	// Outside the lock: copies that are being opened ask for it.
 	return c.Close()
 }
@@ -154,7 +154,10 @@ func (m *mirror) suspend(bool) error { return nil }
 
 func refuseMirror(port uint16, err error) error {
 	r := &wire.Refusal{Errno: errnoOf(err), Text: fmt.Sprintf("mirror port %d: %v", port, err)}
+	var crowded *wire.Refusal
 	switch {
+	case errors.As(err, &crowded):
+		r.Text = fmt.Sprintf("mirror port %d: %s", port, crowded.Text)
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
 		r.Reason = wire.ReasonDenied
 		r.Text = fmt.Sprintf("mirror port %d: the agent lacks the capability NET_RAW", port)

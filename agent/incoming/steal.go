@@ -111,7 +111,7 @@ func (st *steal) accepted(conn *net.TCPConn, from, to netip.AddrPort) {
 func (st *steal) serve(conn *net.TCPConn, from, to netip.AddrPort) {
 	s := st.session
 	log := s.opts.Log.With(zap.Uint16("port", st.port), zap.Stringer("from", from), zap.Stringer("to", to))
-	client := newEarly(conn, s.firsts)
+	client := newEarly(conn, s.opts.Memory.firsts)
 	defer client.drop()
 	if st.isProbe(client) {
 		log.Debug("probe")
@@ -125,7 +125,7 @@ func (st *steal) serve(conn *net.TCPConn, from, to netip.AddrPort) {
 		return
 	}
 	log.Debug("stolen")
-	stats, err := splice.Join(s.taken, client.rest(), stream, splice.Options{})
+	stats, err := splice.Join(s.taken, client.rest(), stream, splice.Options{Buffers: s.opts.Memory.buffers})
 	log.Debug("stolen connection ended", zap.Int64("received", stats.AToB), zap.Int64("sent", stats.BToA), zap.Error(err))
 }
 
@@ -177,7 +177,7 @@ func (st *steal) pass(log *zap.Logger, client *early, from, to netip.AddrPort) {
 		splice.Reset(client.conn)
 		return
 	}
-	stats, err := splice.Join(s.passed, client.deliver(target), target, splice.Options{})
+	stats, err := splice.Join(s.passed, client.deliver(target), target, splice.Options{Buffers: s.opts.Memory.buffers})
 	log.Debug("passed connection ended", zap.Int64("received", stats.AToB), zap.Int64("sent", stats.BToA), zap.Error(err))
 }
 

@@ -46,7 +46,7 @@ func (o *Outgoing) Dial(ctx context.Context, stream Stream, to netip.AddrPort) {
 		return
 	}
 	log.Debug("dialled")
-	stats, err := splice.Join(ctx, &begun{Stream: stream, first: first}, conn.(*net.TCPConn), splice.Options{})
+	stats, err := splice.Join(ctx, &begun{Stream: stream, first: first}, conn.(*net.TCPConn), splice.Options{Buffers: o.buffers})
 	log.Debug("dialled connection ended", zap.Int64("sent", stats.AToB), zap.Int64("received", stats.BToA), zap.Error(err))
 }
 

@@ -37,11 +37,14 @@ type Options struct {
 	Addresses func() ([]netip.Addr, error)
 	// Questions is how many DNS questions are under way at once, of all streams; more wait. If zero, 256.
 	Questions int
+	// Buffers are those of joined connections. If nil, nothing bounds them.
+	Buffers *splice.Buffers
 }
 
 // Outgoing serves streams. It starts no goroutines that outlive a call.
 type Outgoing struct {
 	log       *zap.Logger
+	buffers   *splice.Buffers
 	resolver  *resolver
 	questions chan struct{}
 }
@@ -63,7 +66,7 @@ func New(opts Options) *Outgoing {
 	if opts.Questions == 0 {
 		opts.Questions = 256
 	}
-	return &Outgoing{log: opts.Log, resolver: newResolver(opts), questions: make(chan struct{}, opts.Questions)}
+	return &Outgoing{log: opts.Log, buffers: opts.Buffers, resolver: newResolver(opts), questions: make(chan struct{}, opts.Questions)}
 }
 
 // refusal is the kernel's verdict for the wire.

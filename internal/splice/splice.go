@@ -22,6 +22,32 @@ type Conn interface {
 type Options struct {
 	// HalfClosedIdle ends a joint whose one half is over when the other half carries nothing for so long. If zero, 10 min.
 	HalfClosedIdle time.Duration
+	// Buffers bounds the memory of joints. If nil, nothing does.
+	Buffers *Buffers
+}
+
+// Buffers bounds the large buffers of several joints, of 64 KiB each: one that gets none goes on with a small one.
+type Buffers struct{ left atomic.Int64 }
+
+// NewBuffers allows so many bytes of large buffers.
+func NewBuffers(bytes int) *Buffers {
+	b := &Buffers{}
+	b.left.Store(int64(bytes / large))
+	return b
+}
+
+func (b *Buffers) take() bool {
+	if b == nil || b.left.Add(-1) >= 0 {
+		return true
+	}
+	b.left.Add(1)
+	return false
+}
+
+func (b *Buffers) give() {
+	if b != nil {
+		b.left.Add(1)
+	}
 }
 
 // Stats says what a joint carried, in bytes.
@@ -40,6 +66,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, large); return &b }}
 
 // buffer is one direction's.
 type buffer struct {
+	bound *Buffers
 	small [small]byte
 	large *[]byte
 }
@@ -51,6 +78,9 @@ func (b *buffer) next(n int) []byte {
 		return b.small[:]
 	}
 	if b.large == nil {
+		if !b.bound.take() {
+			return b.small[:]
+		}
 		b.large = buffers.Get().(*[]byte)
 	}
 	return *b.large
@@ -60,6 +90,7 @@ func (b *buffer) free() {
 	if b.large != nil {
 		buffers.Put(b.large)
 		b.large = nil
+		b.bound.give()
 	}
 }
 
@@ -69,7 +100,7 @@ func Join(ctx context.Context, a, b Conn, opts Options) (Stats, error) {
 	if opts.HalfClosedIdle == 0 {
 		opts.HalfClosedIdle = 10 * time.Minute
 	}
-	j := &joint{a: a, b: b}
+	j := &joint{a: a, b: b, bound: opts.Buffers}
 	defer context.AfterFunc(ctx, j.reset)()
 	var stats Stats
 	halves := make(chan error, 2)
@@ -93,6 +124,7 @@ func Join(ctx context.Context, a, b Conn, opts Options) (Stats, error) {
 // joint is two connections. Its goroutines are the two copies, which Join waits for.
 type joint struct {
 	a, b  Conn
+	bound *Buffers
 	moved atomic.Int64
 	once  sync.Once
 }
@@ -114,7 +146,7 @@ func (j *joint) copy(dst, src Conn, n *int64) error {
 // carry copies by hand also between two TCP connections: splice(2) takes as much of the processor (see BenchmarkJoin), and
 // says what moved only at the end, which the idle watch needs.
 func (j *joint) carry(dst, src Conn, n *int64) error {
-	var b buffer
+	b := buffer{bound: j.bound}
 	defer b.free()
 	r := 0
 	for {

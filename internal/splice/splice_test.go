@@ -156,6 +156,38 @@ func TestJoinPassesReset(t *testing.T) {
 	}
 }
 
+func TestJoinGoesOnWithSmallBuffersWhenThereAreNoLargeOnes(t *testing.T) {
+	buffers := NewBuffers(large)
+	if !buffers.take() || buffers.take() {
+		t.Fatal("not exactly one large buffer is allowed")
+	}
+	joined(t, Options{Buffers: buffers}, func(t *testing.T, x, y Conn, ended func() (Stats, error)) {
+		want := make([]byte, 1<<20)
+		_, _ = rand.NewChaCha8([32]byte{1}).Read(want)
+		var group errgroup.Group
+		group.Go(func() error { _, err := x.Write(want); return errors.Join(err, x.CloseWrite()) })
+		got, err := io.ReadAll(y)
+		if err := errors.Join(err, group.Wait(), y.CloseWrite()); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+		_, _ = ended()
+	})
+	buffers.give()
+	if !buffers.take() {
+		t.Error("the large buffer is not given back")
+	}
+	buffers.give()
+	joined(t, Options{Buffers: buffers}, func(t *testing.T, x, y Conn, ended func() (Stats, error)) {
+		go func() { _, _ = x.Write(make([]byte, 1<<20)); _ = x.CloseWrite() }()
+		_, _ = io.Copy(io.Discard, y)
+		_ = y.CloseWrite()
+		_, _ = ended()
+		if n := buffers.left.Load(); n != 1 {
+			t.Errorf("%d large buffers left after a joint, want 1", n)
+		}
+	})
+}
+
 func TestJoinEndsAnIdleHalf(t *testing.T) {
 	joined(t, Options{HalfClosedIdle: 300 * time.Millisecond}, func(t *testing.T, x, y Conn, ended func() (Stats, error)) {
 		// Either half may be the one that is over.

@@ -62,6 +62,9 @@ func Main(m *testing.M, helpers map[string]func()) {
 	os.Exit(code)
 }
 
+// Ordinary says that this is the run as an ordinary user, who is root of one user namespace and knows no other user.
+func Ordinary() bool { return os.Getenv(roleVariable) == "user" }
+
 func run(m *testing.M) int {
 	code := m.Run()
 	if err := goleak.Find(); err != nil && code == 0 {
