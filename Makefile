@@ -106,7 +106,7 @@ e2e: build image $(TOOLS)/dlv venv $(if $(FOREIGN),,cluster) ## test in a cluste
 	 suite env PODSTEP_E2E=1 $(if $(FOREIGN),,build/cluster/up run -nodes 2 -state build/e2e -bin build/cluster) \
 	 | go run ./test/report $(if $(SKIPS),-allow '$(SKIPS)')
 
-e2e-editor: build ## press F5 in a real VS Code and stop in a stolen request
+e2e-editor: build $(if $(filter 0,$(shell id -u)),cluster image) ## press F5 in a real VS Code and stop in a stolen request; as root, in a cluster too
 	test/editor/run.sh
 
 vsix: build node_modules/.package-lock.json ## pack the extension with the programs inside, into build/

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { Answers } from './answers.ts';
 import { until } from './wait.ts';
 
 /** A running pod. Close ends everything in it. */
@@ -9,9 +10,9 @@ export class Pod {
   /** The service's process: what a target is named by. */
   readonly pid: number;
   readonly #process: ChildProcess;
-  readonly #answers: string[];
+  readonly #answers: Answers;
 
-  private constructor(pid: number, process: ChildProcess, answers: string[]) {
+  private constructor(pid: number, process: ChildProcess, answers: Answers) {
     this.pid = pid;
     this.#process = process;
     this.#answers = answers;
@@ -21,27 +22,21 @@ export class Pod {
   static async start(programs: string): Promise<Pod> {
     const services = [path.join(programs, 'shop'), path.join(programs, 'stock')];
     const child = spawn(path.join(programs, 'pod'), services, { stdio: ['pipe', 'pipe', 'inherit'] });
-    const answers: string[] = [];
+    const answers = new Answers('answeredBy');
     let pid: number | undefined;
     createInterface({ input: child.stdout }).on('line', (line) => {
       const [, word, rest] = /^(\w+) (.*)$/.exec(line) ?? [];
       if (word === 'pid') pid = Number(rest);
-      if (word === 'answer' && rest !== undefined) answers.push(rest);
+      if (word === 'answer' && rest !== undefined) answers.add(rest);
     });
-    await until('the pod answers its client', 30_000, () => answers.length > 0);
+    await answers.begun(30_000);
     if (pid === undefined) throw new Error('the pod tells no process');
     return new Pod(pid, child, answers);
   }
 
   /** Waits for the client to get an answer from who that it had not when this was called. */
   async answeredBy(who: string, limit: number): Promise<void> {
-    const from = this.#answers.length;
-    const want = new RegExp(`"answeredBy": ?"${who}"`);
-    await until(`the client gets an answer from ${who}`, limit, () =>
-      this.#answers.slice(from).some((answer) => want.test(answer)),
-    ).catch((error: unknown) => {
-      throw new Error(`the client got ${this.#answers.slice(from).slice(-3).join(' | ')}`, { cause: error });
-    });
+    await this.#answers.by(who, limit);
   }
 
   async close(): Promise<void> {

@@ -8,6 +8,7 @@ import { begun, markName } from './processes.ts';
 import type { Project } from './project.ts';
 import { Server } from './server.ts';
 import { until } from './wait.ts';
+import { Workload } from './workload.ts';
 
 /** What all runs have in common. */
 export interface Tools {
@@ -59,6 +60,13 @@ export class Stage {
     return pod;
   }
 
+  /** Deploys the shop and its customer in the cluster of $KUBECONFIG. */
+  async workload(): Promise<Workload> {
+    const workload = await Workload.deploy();
+    this.#closers.push(() => workload.close());
+    return workload;
+  }
+
   /** Opens the editor on a project, at the line that the breakpoint is for. */
   async editor(project: Project): Promise<Editor> {
     const { vsix, server: script, chromium } = this.#tools;
@@ -73,9 +81,9 @@ export class Stage {
   }
 
   /** Looks that a session is seen as long as there is one: otherwise nothingLeft would say nothing. */
-  sessionRuns(): void {
+  sessionRuns(expected = ['podstep', 'podstep-launch', 'podstep-agent']): void {
     const programs = new Set(begun(this.#mark, this.folder).map(({ program }) => path.basename(program)));
-    for (const program of ['podstep', 'podstep-launch', 'podstep-agent']) {
+    for (const program of expected) {
       if (!programs.has(program))
         throw new Error(`no ${program} among the session's processes: ${[...programs].join(', ')}`);
     }
