@@ -35,7 +35,6 @@ func join(args []string) int {
 	defer cancel()
 	err := door.Join(ctx, socket, 0, 1)
 	if errors.Is(err, door.ErrNoDoor) {
-		limitProcess()
 		err = serveBeside()
 	}
 	return report(err)

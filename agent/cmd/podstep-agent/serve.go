@@ -14,15 +14,15 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
+
 	"podstep.dev/agent"
 	"podstep.dev/agent/door"
+	"podstep.dev/agent/memory"
 	"podstep.dev/agent/target"
 	"podstep.dev/internal/logging"
 	"podstep.dev/internal/program"
 )
-
-// memoryLimit is what the Go runtime aims to stay below, in bytes: it is the pod's memory. GOMEMLIMIT overrides it.
-const memoryLimit = 32 << 20
 
 // cores is how many of the pod's run Go code of the agent at once. One carries more than a link does, and on one a stream's
 // goroutines hand over without waking a thread each time: a stolen connection costs a quarter less of the pod's time.
@@ -42,7 +42,6 @@ func serve(args []string) int {
 		fmt.Fprintln(os.Stderr, "podstep-agent serve: --pid N is needed, and nothing else")
 		return 2
 	}
-	limitProcess()
 	if err := run(*pid, *level, *drain); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", program.Agent, err)
 		return 1
@@ -68,19 +67,27 @@ func run(pid int, level string, drain time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	err = agent.New(agent.Options{Log: log, Target: t, Drain: drain}).Serve(ctx, conn)
+	err = agent.New(agent.Options{Log: log, Target: t, Drain: drain, Memory: limitProcess(log, pid)}).Serve(ctx, conn)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
 }
 
-// limitProcess keeps the Go runtime within what an agent may take of the pod.
-func limitProcess() {
+// limitProcess keeps the process within what an agent may take of the pod of the process target, and returns the cap on
+// its buffers in bytes. GOMEMLIMIT overrides what the Go runtime aims to stay below.
+func limitProcess(log *zap.Logger, target int) (buffers int) {
+	if err := memory.Sacrifice(); err != nil {
+		log.Warn("memory", zap.Error(err))
+	}
+	limit := memory.Limit(target)
+	buffers = memory.Cap(limit)
+	log.Debug("memory", zap.Int("limit", limit), zap.Int("buffers", buffers))
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
+		debug.SetMemoryLimit(int64(memory.Program + buffers))
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(cores)
 	}
+	return buffers
 }
