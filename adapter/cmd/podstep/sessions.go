@@ -14,6 +14,7 @@ import (
 
 	"podstep.dev/adapter"
 	"podstep.dev/adapter/borrow"
+	"podstep.dev/adapter/cluster"
 	"podstep.dev/adapter/config"
 	"podstep.dev/adapter/process"
 	"podstep.dev/internal/fault"
@@ -75,10 +76,14 @@ func begin(ctx context.Context, m config.Mirror, opts borrow.Options) (adapter.B
 
 // borrowing is what every borrow of this machine is given.
 func borrowing(log *zap.Logger) borrow.Options {
+	name := holder()
 	return borrow.Options{
-		Log:      log,
-		Provider: process.Provider{Log: log},
-		Hello:    wire.Hello{Program: "podstep " + program.Version(), Holder: holder(), Session: rand.Text()},
+		Log: log,
+		Provider: provider{
+			here:    process.Provider{Log: log},
+			cluster: cluster.Provider{Log: log, Holder: name, Transport: os.Getenv("PODSTEP_TRANSPORT")},
+		},
+		Hello: wire.Hello{Program: "podstep " + program.Version(), Holder: name, Session: rand.Text()},
 	}
 }
 
