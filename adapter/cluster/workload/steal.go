@@ -28,7 +28,7 @@ const (
 // strictest returns the stricter one.
 func strictest(a, b Steal) Steal {
 	order := []Steal{StealAllow, StealFilteredOnly, StealDeny}
-	return order[max(slices.Index(order, a), slices.Index(order, b))]
+	return order[max(0, slices.Index(order, a), slices.Index(order, b))]
 }
 
 // parseSteal reads an object's annotations, and says whether the word is known. One that is none of the three denies:
