@@ -36,7 +36,7 @@ func (s *stage) customer(url string) *customer {
 func (s *stage) hastyCustomer(url string, every time.Duration) *customer {
 	s.t.Helper()
 	pod := s.pod(shop{name: "customer", command: []string{"/visitor", "ask", url, every.String()}})
-	pod.GenerateName = "customer-"
+	pod.Name, pod.GenerateName = "", "customer-"
 	made, err := s.client.CoreV1().Pods(s.ns).Create(s.ctx, pod, metav1.CreateOptions{})
 	if err != nil {
 		s.t.Fatal(err)

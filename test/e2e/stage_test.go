@@ -292,3 +292,23 @@ func marshal(v any) []byte {
 	}
 	return b
 }
+
+// fresh is a pod as it is now.
+func (s *stage) fresh(pod *corev1.Pod) *corev1.Pod {
+	s.t.Helper()
+	found, err := s.client.CoreV1().Pods(s.ns).Get(s.ctx, pod.Name, metav1.GetOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return found
+}
+
+// allPods are those of the namespace, whosever they are.
+func (s *stage) allPods() []corev1.Pod {
+	s.t.Helper()
+	list, err := s.client.CoreV1().Pods(s.ns).List(s.ctx, metav1.ListOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return list.Items
+}
