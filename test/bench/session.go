@@ -14,21 +14,54 @@ import (
 	"podstep.dev/adapter"
 	"podstep.dev/adapter/borrow"
 	"podstep.dev/adapter/config"
+	"podstep.dev/adapter/place"
 	"podstep.dev/adapter/process"
 	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/wire"
 )
 
-// late is a provider whose link carries every byte later.
+// late is a provider whose links carry every byte later.
 type late struct {
 	process.Provider
 	oneWay time.Duration
 }
 
-func (l late) Attach(ctx context.Context, target config.Target, say func(string)) (io.ReadWriteCloser, error) {
-	conn, err := l.Provider.Attach(ctx, target, say)
+func (l late) Find(ctx context.Context, m config.Mirror, say func(string)) (place.Target, error) {
+	target, err := l.Provider.Find(ctx, m, say)
 	if err != nil || l.oneWay == 0 {
-		return conn, err
+		return target, err
+	}
+	return lateTarget{target, l.oneWay}, nil
+}
+
+type lateTarget struct {
+	place.Target
+	oneWay time.Duration
+}
+
+// Places has the target's one set.
+func (l lateTarget) Places(ctx context.Context) <-chan []place.Place {
+	sets := make(chan []place.Place, 1)
+	for set := range l.Target.Places(ctx) {
+		for i, p := range set {
+			set[i] = latePlace{p, l.oneWay}
+		}
+		sets <- set
+		break
+	}
+	context.AfterFunc(ctx, func() { close(sets) })
+	return sets
+}
+
+type latePlace struct {
+	place.Place
+	oneWay time.Duration
+}
+
+func (l latePlace) Attach(ctx context.Context) (io.ReadWriteCloser, error) {
+	conn, err := l.Place.Attach(ctx)
+	if err != nil {
+		return nil, err
 	}
 	return testkit.Delay(conn, l.oneWay)
 }
