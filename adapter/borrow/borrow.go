@@ -79,6 +79,7 @@ type Borrow struct {
 	roster      roster
 	attachments map[string]*attachment // by the place's id
 	links       []*link                // the oldest first
+	made        uint64                 // links
 	ports       []uint16               // wanted so far
 	paused      bool
 	description *wire.Description // of the place that was attached to first
@@ -211,6 +212,8 @@ func (b *Borrow) described(ctx context.Context, l *link) error {
 	if b.description == nil {
 		b.description = &l.description
 	}
+	l.age = b.made
+	b.made++
 	begun := b.roster.begun
 	b.changeLocked()
 	b.mu.Unlock()

@@ -33,8 +33,10 @@ type link struct {
 	session     *mux.Session
 	control     *control.Client
 	description wire.Description
-	group       sync.WaitGroup
-	parting     sync.Once
+	// age counts the links that were made before; the borrow's lock guards it.
+	age     uint64
+	group   sync.WaitGroup
+	parting sync.Once
 
 	mu            sync.Mutex
 	subscriptions map[uint16]*subscription // by the target's port

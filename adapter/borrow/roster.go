@@ -54,10 +54,11 @@ type effect struct {
 	end *fault.Fault
 }
 
+// seat returns nil when the place has left the set, whose events count no more.
 func (r *roster) seat(id string) *seat {
 	i := slices.IndexFunc(r.seats, func(s *seat) bool { return s.id == id })
 	if i < 0 {
-		return &seat{} // it left the set meanwhile
+		return nil
 	}
 	return r.seats[i]
 }
@@ -80,7 +81,7 @@ func (r *roster) replace(set []seat) (e effect) {
 		return leaves
 	})
 	for _, n := range set {
-		if r.seat(n.id).id == "" {
+		if r.seat(n.id) == nil {
 			r.seats = append(r.seats, &seat{id: n.id, name: n.name, state: attaching})
 		}
 	}
@@ -101,7 +102,7 @@ func (r *roster) replace(set []seat) (e effect) {
 // attached follows when a place has its link and its subscriptions.
 func (r *roster) attached(id string, now time.Time) (e effect) {
 	s := r.seat(id)
-	if s.state == attached {
+	if s == nil || s.state == attached {
 		return effect{}
 	}
 	switch {
@@ -118,7 +119,7 @@ func (r *roster) attached(id string, now time.Time) (e effect) {
 
 // trying follows when a link is looked for.
 func (r *roster) trying(id string) {
-	if s := r.seat(id); s.state == lost {
+	if s := r.seat(id); s != nil && s.state == lost {
 		s.state = reattaching
 	}
 }
@@ -126,8 +127,10 @@ func (r *roster) trying(id string) {
 // lost follows when a place's link is lost or could not be made, and will be tried again.
 func (r *roster) lost(id string, why error, now time.Time) effect {
 	s := r.seat(id)
-	s.state = lost
-	if s.ever {
+	if s == nil {
+		return effect{}
+	}
+	if s.state = lost; s.ever {
 		return r.tell(s, now, fmt.Sprintf("lost the link to %s: %s; it serves by itself until the link is back", s.name, short(why)), "still no link to "+s.name, why)
 	}
 	if !r.begun { // the start reports it
@@ -139,6 +142,9 @@ func (r *roster) lost(id string, why error, now time.Time) effect {
 // refused follows when another session holds a port of a place that came while the session runs.
 func (r *roster) refused(id string, why error, now time.Time) effect {
 	s := r.seat(id)
+	if s == nil {
+		return effect{}
+	}
 	s.state = refused
 	return r.tell(s, now, short(why)+"; trying again until it is free", "still: "+short(why), nil)
 }
@@ -161,13 +167,16 @@ func (r *roster) tell(s *seat, now time.Time, first, again string, why error) ef
 }
 
 // failed follows when a place is given up. The session goes on if there is another one.
-func (r *roster) failed(id string, why *fault.Fault) (e effect) {
+func (r *roster) failed(id string, why *fault.Fault) effect {
 	s := r.seat(id)
-	s.state, s.why = failed, why
-	if e.end = r.hopeless(); e.end == nil && s.id != "" {
-		e.say = []string{fmt.Sprintf("without %s: %s", s.name, why.Summary())}
+	if s == nil {
+		return effect{}
 	}
-	return e
+	s.state, s.why = failed, why
+	if r.hopeless() != nil {
+		return effect{end: why}
+	}
+	return effect{say: []string{fmt.Sprintf("without %s: %s", s.name, why.Summary())}}
 }
 
 // hopeless returns why the session cannot go on, or nil: at its start one place that failed is enough, later all must have.

@@ -1,6 +1,7 @@
 package borrow
 
 import (
+	"cmp"
 	"slices"
 
 	"podstep.dev/adapter/borrow/tunnel"
@@ -38,6 +39,7 @@ func (b *Borrow) enlist(l *link) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.links = append(slices.Clip(b.links), l)
+	slices.SortFunc(b.links, func(a, b *link) int { return cmp.Compare(a.age, b.age) })
 	b.changeLocked()
 }
 
