@@ -171,11 +171,18 @@ func (a *Agent) join(s *session) {
 // part removes a session that ended.
 func (a *Agent) part(s *session) {
 	a.mu.Lock()
-	a.sessions = slices.DeleteFunc(a.sessions, func(o *session) bool { return o == s })
+	i := slices.Index(a.sessions, s)
+	if i >= 0 {
+		a.sessions = slices.Delete(a.sessions, i, i+1)
+	}
 	a.mu.Unlock()
-	if linger, left := s.left(); left {
+	linger, left := s.left()
+	switch {
+	case i < 0: // the session goes on over another link
+		a.stay.Leave(0)
+	case left:
 		a.stay.Leave(linger)
-	} else {
+	default:
 		a.stay.Lose()
 	}
 	a.opts.Changed(a)

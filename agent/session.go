@@ -56,15 +56,17 @@ func newSession(ctx context.Context, a *Agent, link *mux.Session, cancel context
 	s := &session{
 		log: log, agent: a, link: link, cancel: cancel, since: time.Now().UTC().Truncate(time.Second), notices: startNotices(log),
 	}
+	// The last notices are sent when the session's context has ended.
+	telling := context.WithoutCancel(ctx)
 	s.incoming = incoming.New(ctx, s.begin, incoming.Options{
 		Log:    log.Named("incoming"),
 		Holder: wire.Holder{Name: link.Peer.Holder, Session: link.Peer.Session},
 		Ended: func(p wire.EndedParams) {
 			s.drop(p.ID)
-			s.notify(func(c *control.Server) error { return c.Ended(ctx, p) })
+			s.notify(func(c *control.Server) error { return c.Ended(telling, p) })
 		},
 		Memory: a.shares.incoming,
-		Lost:   func(p wire.LostParams) { s.notify(func(c *control.Server) error { return c.Lost(ctx, p) }) },
+		Lost:   func(p wire.LostParams) { s.notify(func(c *control.Server) error { return c.Lost(telling, p) }) },
 	})
 	t := a.opts.Target
 	s.outgoing = outgoing.New(outgoing.Options{
@@ -80,8 +82,11 @@ func (s *session) counts() bool { return s.link.Peer.Session != "" }
 // run ends the link for every reason there is, then undoes in reverse: rules and taken connections at once, then what
 // was passed through, last the streams.
 func (s *session) run(ctx context.Context) error {
+	// The adapter is told of the end before its streams end.
+	serving, stopStreams := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopStreams(nil)
 	var streams errgroup.Group
-	streams.Go(func() error { return s.link.Serve(func(st *mux.Stream) { s.serve(ctx, st) }) })
+	streams.Go(func() error { return s.link.Serve(func(st *mux.Stream) { s.serve(serving, st) }) })
 	var err error
 	select {
 	case <-s.link.Done():
@@ -92,7 +97,7 @@ func (s *session) run(ctx context.Context) error {
 		err = ErrTargetGone
 		s.release(err)
 	}
-	s.cancel(incoming.ErrEnded)
+	stopStreams(incoming.ErrEnded)
 	closed := s.link.Close()
 	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), s.agent.opts.Drain)
 	defer stop()

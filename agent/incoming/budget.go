@@ -33,6 +33,17 @@ func (b *budget) takeHalf(least int) int {
 	return n
 }
 
+// takeAll grants n bytes or nothing.
+func (b *budget) takeAll(n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left < n {
+		return false
+	}
+	b.left -= n
+	return true
+}
+
 func (b *budget) give(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -5,7 +5,6 @@ package incoming
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"slices"
 	"sync"
@@ -24,7 +23,7 @@ const leastEarly = 4 << 10
 // wire.MaxFirst bytes, in case the adapter refuses; over that the client waits. How its half ended is kept too, because
 // the kernel tells of a reset only once.
 type early struct {
-	conn   *net.TCPConn
+	conn   *width
 	budget *budget
 
 	// over : nothing is read any more.
@@ -36,7 +35,7 @@ type early struct {
 	end error
 }
 
-func newEarly(conn *net.TCPConn, b *budget) *early { return &early{conn: conn, budget: b} }
+func newEarly(conn *width, b *budget) *early { return &early{conn: conn, budget: b} }
 
 // look reads until enough says so of what was read, the client's half ends, or patience is over.
 func (e *early) look(patience time.Duration, enough func([]byte) bool) {
@@ -148,11 +147,11 @@ func (e *early) rest() splice.Conn {
 	if len(e.kept) == 0 && (e.end == nil || e.end == io.EOF) {
 		return e.conn
 	}
-	return &begun{TCPConn: e.conn, early: e, kept: e.kept}
+	return &begun{width: e.conn, early: e, kept: e.kept}
 }
 
 // deliver writes what was kept to the target as far as it takes it at once, and returns the client from there on.
-func (e *early) deliver(target *net.TCPConn) splice.Conn {
+func (e *early) deliver(target *width) splice.Conn {
 	raw, err := target.SyscallConn()
 	if err != nil || len(e.kept) == 0 {
 		return e.rest()
@@ -167,7 +166,7 @@ func (e *early) deliver(target *net.TCPConn) splice.Conn {
 
 // begun is a client whose beginning was read already.
 type begun struct {
-	*net.TCPConn
+	*width
 	early *early
 	kept  []byte
 }
@@ -182,8 +181,5 @@ func (b *begun) Read(p []byte) (int, error) {
 	if b.early.end != nil {
 		return 0, b.early.end
 	}
-	return b.TCPConn.Read(p)
+	return b.width.Read(p)
 }
-
-// Reset is for package splice.
-func (b *begun) Reset() { splice.Reset(b.TCPConn) }

@@ -239,7 +239,7 @@ func TestResetIsKeptThatCameBeforeTheStream(t *testing.T) {
 	}
 	_ = c.(*net.TCPConn).SetLinger(0)
 	_ = c.Close()
-	e := newEarly(conn.(*net.TCPConn), newBudget(firsts))
+	e := newEarly(NewMemory(16<<20, 1, nil).width(conn.(*net.TCPConn)), newBudget(firsts))
 	if first := e.first(); len(first) > 0 {
 		t.Errorf("first bytes %q", first)
 	}

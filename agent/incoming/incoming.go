@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -83,7 +82,6 @@ type Subscriptions struct {
 	cutTaken, cutPassed context.CancelCauseFunc
 	connections         sync.WaitGroup
 	draining            sync.WaitGroup
-	count               atomic.Int64
 
 	mu            sync.Mutex
 	closed        bool
@@ -112,6 +110,8 @@ func New(ctx context.Context, begin Begin, opts Options) *Subscriptions {
 	ctx = context.WithoutCancel(ctx)
 	s.taken, s.cutTaken = context.WithCancelCause(ctx)
 	s.passed, s.cutPassed = context.WithCancelCause(ctx)
+	s.opts.Memory.join(s)
+	s.crowded = s.opts.Memory.isCrowded()
 	return s
 }
 
@@ -132,6 +132,11 @@ func (s *Subscriptions) Subscribe(_ context.Context, p wire.SubscribeParams) (wi
 	}
 	s.last = id
 	s.subscriptions[id] = sub
+	if s.crowded {
+		if err := sub.suspend(true); err != nil {
+			s.opts.Log.Warn("suspend", zap.Uint64("subscription", id), zap.Error(err))
+		}
+	}
 	s.opts.Log.Info("subscribed", zap.Uint16("port", p.Port), zap.String("mode", string(p.Mode)), zap.Uint64("subscription", id))
 	return wire.Subscription{ID: id}, nil
 }
@@ -217,6 +222,7 @@ func (s *Subscriptions) Close(ctx context.Context) error {
 	s.draining.Wait()
 	s.connections.Wait()
 	s.cutPassed(ErrEnded)
+	s.opts.Memory.part(s)
 	if s.clients != nil {
 		err = errors.Join(err, s.clients.Close())
 		s.clients = nil
@@ -224,47 +230,20 @@ func (s *Subscriptions) Close(ctx context.Context) error {
 	return err
 }
 
-// enter counts a connection in, and waits while there are twice as many as allowed: further ones wait in the listener's
-// queue. It reports whether there still is a session.
-func (s *Subscriptions) enter() bool {
-	select {
-	case s.opts.Memory.slots <- struct{}{}:
-	case <-s.passed.Done():
-		return false
-	}
-	if s.count.Add(1) == int64(s.opts.Memory.connections) {
-		s.crowd()
-	}
-	return true
-}
-
-// leave counts a connection out.
-func (s *Subscriptions) leave() {
-	<-s.opts.Memory.slots
-	if s.count.Add(-1) == s.few() {
-		s.crowd()
-	}
-}
-
-// few is the number of connections at which a crowd counts as dissolved.
-func (s *Subscriptions) few() int64 { return int64(s.opts.Memory.connections) * 3 / 4 }
-
-// crowd suspends the subscriptions while there are as many connections as allowed.
+// crowd suspends the steals or resumes them, as there is room for connections.
 func (s *Subscriptions) crowd() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.count.Load()
-	switch {
-	case !s.crowded && now >= int64(s.opts.Memory.connections):
-		s.opts.Log.Warn("as many connections as allowed; further ones go to the target", zap.Int64("connections", now))
-		s.crowded = true
-	case s.crowded && now <= s.few():
-		s.crowded = false
-	default:
+	now := s.opts.Memory.isCrowded()
+	if s.crowded == now {
 		return
 	}
+	s.crowded = now
+	if now && len(s.subscriptions) > 0 {
+		s.opts.Log.Warn("as many connections as may be; further ones go to the target", zap.Int("connections", s.opts.Memory.connections))
+	}
 	for id, sub := range s.subscriptions {
-		if err := sub.suspend(s.crowded); err != nil {
+		if err := sub.suspend(now); err != nil {
 			s.opts.Log.Warn("suspend", zap.Uint64("subscription", id), zap.Error(err))
 		}
 	}

@@ -3,6 +3,7 @@
 package incoming
 
 import (
+	"sync"
 	"syscall"
 
 	"podstep.dev/agent/incoming/capture"
@@ -12,21 +13,91 @@ import (
 
 // Memory is what the subscriptions of several sessions may take of the pod's memory together.
 type Memory struct {
-	firsts, mirrors *budget
-	connections     int
-	slots           chan struct{}
-	buffers         *splice.Buffers
+	firsts, mirrors, sockets *budget
+	connections              int
+	slots                    chan struct{}
+	buffers                  *splice.Buffers
+
+	mu    sync.Mutex
+	count int
+	// crowded says that the steals of all sessions are suspended.
+	crowded  bool
+	sessions map[*Subscriptions]struct{}
 }
 
-// NewMemory makes a memory of so many bytes for mirrors and for the first bytes of stolen connections. connections is how many
-// of a session are handled at once before further ones go straight to the target; together sessions handle twice as
-// many. buffers are those of joined connections, nil for no bound.
+// NewMemory makes a memory of so many bytes for mirrors, for the first bytes of stolen connections and for wide socket
+// buffers. connections is how many are handled at once, of all sessions, before further ones go straight to the target;
+// twice as many are handled while those go there that came in before that took effect. Each takes, beside that, narrow
+// socket buffers: 96 KiB of the kernel's memory at most, twice that when it is passed through. buffers are those of
+// joined connections, nil for no bound.
 func NewMemory(bytes, connections int, buffers *splice.Buffers) *Memory {
-	firsts := bytes / 6
+	firsts, sockets := bytes/6, bytes/6
 	return &Memory{
-		firsts: newBudget(firsts), mirrors: newBudget(bytes - firsts),
+		firsts: newBudget(firsts), mirrors: newBudget(bytes - firsts - sockets), sockets: newBudget(sockets),
 		connections: connections, slots: make(chan struct{}, 2*connections), buffers: buffers,
+		sessions: map[*Subscriptions]struct{}{},
 	}
+}
+
+func (m *Memory) join(s *Subscriptions) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sessions[s] = struct{}{}
+}
+
+func (m *Memory) part(s *Subscriptions) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.sessions, s)
+}
+
+// enter counts a connection in, and waits while there are twice as many as may be: further ones wait in the listener's
+// queue. over is closed when the session is over, which ok then says.
+func (m *Memory) enter(over <-chan struct{}) (crowded, ok bool) {
+	select {
+	case m.slots <- struct{}{}:
+	case <-over:
+		return false, false
+	}
+	return m.add(1) > m.connections, true
+}
+
+// leave counts a connection out.
+func (m *Memory) leave() {
+	m.add(-1)
+	<-m.slots
+}
+
+// add counts, and suspends the steals of all sessions when there are as many connections as may be, until a quarter of
+// them is gone.
+func (m *Memory) add(n int) (count int) {
+	m.mu.Lock()
+	m.count += n
+	count = m.count
+	was := m.crowded
+	switch {
+	case count >= m.connections:
+		m.crowded = true
+	case count <= m.connections*3/4:
+		m.crowded = false
+	}
+	var sessions []*Subscriptions
+	if m.crowded != was {
+		for s := range m.sessions {
+			sessions = append(sessions, s)
+		}
+	}
+	m.mu.Unlock()
+	for _, s := range sessions {
+		s.crowd()
+	}
+	return count
+}
+
+func (m *Memory) isCrowded() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.crowded
 }
 
 // What a session's capture takes: a third for the kernel's ring, the rest for what waits for the debuggee, a quarter of that once

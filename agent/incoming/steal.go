@@ -96,25 +96,30 @@ func (st *steal) suspend(on bool) error { return st.rule.Suspend(on) }
 // accepted serves one diverted connection in a goroutine of its own. It waits while there are too many.
 func (st *steal) accepted(conn *net.TCPConn, from, to netip.AddrPort) {
 	s := st.session
-	if !s.enter() {
+	crowded, ok := s.opts.Memory.enter(s.passed.Done())
+	if !ok {
 		splice.Reset(conn)
 		return
 	}
 	s.connections.Go(func() {
-		defer s.leave()
-		st.serve(conn, from, to)
+		defer s.opts.Memory.leave()
+		st.serve(conn, from, to, crowded)
 	})
 }
 
-// serve offers the connection to the adapter and passes it through when the adapter does not take it. A probe is not
-// offered.
-func (st *steal) serve(conn *net.TCPConn, from, to netip.AddrPort) {
+// serve offers the connection to the adapter and passes it through when the adapter does not take it. What is one too
+// many is not offered, so that it does not wait for a debugger; nor is a probe.
+func (st *steal) serve(conn *net.TCPConn, from, to netip.AddrPort, crowded bool) {
 	s := st.session
 	log := s.opts.Log.With(zap.Uint16("port", st.port), zap.Stringer("from", from), zap.Stringer("to", to))
-	client := newEarly(conn, s.opts.Memory.firsts)
+	if err := redirect.Narrow(conn); err != nil {
+		log.Debug("client's connection", zap.Error(err))
+	}
+	client := newEarly(s.opts.Memory.width(conn), s.opts.Memory.firsts)
+	defer client.conn.free()
 	defer client.drop()
-	if st.isProbe(client) {
-		log.Debug("probe")
+	if crowded || st.isProbe(client) {
+		log.Debug("not offered", zap.Bool("crowded", crowded))
 		st.pass(log, client, from, to)
 		return
 	}
@@ -177,7 +182,9 @@ func (st *steal) pass(log *zap.Logger, client *early, from, to netip.AddrPort) {
 		splice.Reset(client.conn)
 		return
 	}
-	stats, err := splice.Join(s.passed, client.deliver(target), target, splice.Options{Buffers: s.opts.Memory.buffers})
+	server := s.opts.Memory.width(target)
+	defer server.free()
+	stats, err := splice.Join(s.passed, client.deliver(server), server, splice.Options{Buffers: s.opts.Memory.buffers})
 	log.Debug("passed connection ended", zap.Int64("received", stats.AToB), zap.Int64("sent", stats.BToA), zap.Error(err))
 }
 

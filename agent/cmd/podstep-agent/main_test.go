@@ -56,8 +56,13 @@ func (p pipes) Close() error                { _ = p.in.Close(); return p.ReadClo
 // startAgent runs the agent for the process pid; it ends with the test.
 func startAgent(t *testing.T, pid int, holder string) *agentProcess {
 	t.Helper()
-	a := &agentProcess{log: &strings.Builder{}, waited: make(chan struct{})}
-	a.Cmd = testpod.Helper(t, "agent", "serve", "--pid", fmt.Sprint(pid), "--log", "debug")
+	return startLink(t, wire.Hello{Program: "test", Holder: holder, Session: "s"}, testpod.Helper(t, "agent", "serve", "--pid", fmt.Sprint(pid), "--log", "debug"))
+}
+
+// startLink runs a program whose standard input and output are a link to an agent; it ends with the test.
+func startLink(t *testing.T, hello wire.Hello, cmd *exec.Cmd) *agentProcess {
+	t.Helper()
+	a := &agentProcess{Cmd: cmd, log: &strings.Builder{}, waited: make(chan struct{})}
 	a.Stderr = a.log
 	stdin, err := a.StdinPipe()
 	if err != nil {
@@ -77,7 +82,7 @@ func startAgent(t *testing.T, pid int, holder string) *agentProcess {
 		defer close(a.waited)
 		a.err = a.Wait()
 	}()
-	a.link, err = mux.Start(t.Context(), pipes{stdout, stdin}, mux.AdapterSide, mux.Options{Hello: wire.Hello{Program: "test", Holder: holder, Session: "s"}})
+	a.link, err = mux.Start(t.Context(), pipes{stdout, stdin}, mux.AdapterSide, mux.Options{Hello: hello})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +107,7 @@ func startAgent(t *testing.T, pid int, holder string) *agentProcess {
 		served.Wait()
 		<-a.waited
 		if t.Failed() {
-			t.Logf("agent of %s:\n%s", holder, a.log)
+			t.Logf("agent of %s:\n%s", hello.Holder, a.log)
 		}
 	})
 	return a

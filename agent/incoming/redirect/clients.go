@@ -97,7 +97,12 @@ func (c *Clients) Dial(ctx context.Context, client netip.Addr, to netip.AddrPort
 	if err != nil {
 		return nil, err
 	}
-	return conn.(*net.TCPConn), nil
+	tcp := conn.(*net.TCPConn)
+	if err := Narrow(tcp); err != nil {
+		_ = tcp.Close()
+		return nil, err
+	}
+	return tcp, nil
 }
 
 // loopbackSource is a random address of 127.0.0.0/8: connections that ended stay in TIME_WAIT under it, instead of using
@@ -122,7 +127,7 @@ func mark(fd, priority int) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
 		return fmt.Errorf("set IP_BIND_ADDRESS_NO_PORT: %w", err)
 	}
-	return nil
+	return bound(fd)
 }
 
 // Close removes the table. Connections that were made through it end.

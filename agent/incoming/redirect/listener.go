@@ -15,6 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// backlog is how many connections wait to be accepted, each with at most the 64 KiB that a first window is.
+const backlog = 256
+
 // acceptAgain is the pause after an accept that failed for want of descriptors or memory.
 const acceptAgain = 20 * time.Millisecond
 
@@ -28,7 +31,11 @@ func (s *Steal) listen() error {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		s.listeners = append(s.listeners, l.(*net.TCPListener))
+		listener := l.(*net.TCPListener)
+		s.listeners = append(s.listeners, listener)
+		if err := shorten(listener); err != nil {
+			failed = errors.Join(failed, err)
+		}
 	}
 	if len(s.listeners) > 0 && !errors.Is(failed, syscall.EPERM) {
 		return nil
@@ -48,9 +55,23 @@ func transparent(network string) func(string, string, syscall.RawConn) error {
 			if err := unix.SetsockoptInt(fd, level, option, 1); err != nil {
 				return fmt.Errorf("set IP_TRANSPARENT: %w", err)
 			}
-			return nil
+			return bound(fd)
 		})
 	}
+}
+
+// shorten bounds the listener's queue, for which package net takes as much as the system allows.
+func shorten(l *net.TCPListener) error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return control(raw, func(fd int) error {
+		if err := unix.Listen(fd, backlog); err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		return nil
+	})
 }
 
 func control(raw syscall.RawConn, do func(fd int) error) error {
