@@ -12,7 +12,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"podstep.dev/adapter/place"
 	"podstep.dev/internal/fault"
@@ -84,7 +83,7 @@ func credentials(err error) *fault.Fault {
 		f.What = "the kubeconfig's credential plugin is not installed"
 		f.Hint = "Install it, or put it on the PATH of the editor, which may be another than the shell's."
 	}
-	if strings.Contains(text, string(clientcmdapi.AlwaysExecInteractiveMode)) || strings.Contains(text, "standard input is unavailable") {
+	if strings.Contains(text, "cannot support interactive mode") {
 		f.What = "the kubeconfig's credential plugin wants to ask something"
 		f.Hint = "Log in with it in a terminal first: kubectl get pods. podstep cannot show it the keyboard."
 	}
