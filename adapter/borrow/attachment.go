@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"go.uber.org/zap"
@@ -48,7 +47,7 @@ func (a *attachment) run(ctx context.Context) {
 			wait = backoff{}
 		}
 		a.borrow.tell(func(r *roster) effect { return r.lost(a.place.ID(), err, time.Now()) })
-		pause(ctx, wait.next(rand.Float64()))
+		pause(ctx, wait.next(luck()))
 	}
 }
 
@@ -112,7 +111,7 @@ func (a *attachment) subscribe(l *link) error {
 			return err
 		}
 		a.borrow.tell(func(r *roster) effect { return r.refused(a.place.ID(), err, time.Now()) })
-		pause(l.ctx, wait.next(rand.Float64()))
+		pause(l.ctx, wait.next(luck()))
 	}
 }
 
