@@ -2,7 +2,6 @@ package checkup
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -73,22 +72,27 @@ func (c *Checkup) dryJob(ctx context.Context, cluster *api.Cluster) doctor.Findi
 	return c.dry(ctx, cluster, config.AgentJob)
 }
 
+// session is a kind of session and what its agent needs.
+type session struct {
+	name  string
+	needs attach.Needs
+}
+
 // dry asks the API server whether it would admit an agent, for each of the sessions that need more and more of it.
 func (c *Checkup) dry(ctx context.Context, cluster *api.Cluster, kind string) doctor.Finding {
 	in, err := c.pod(ctx, cluster)
 	switch {
+	case err != nil && fault.As(err).ID == fault.Forbidden:
+		return doctor.Finding{State: doctor.Skip, Found: "not tried: no pod may be read"}
 	case err != nil:
 		return doctor.Of(doctor.Fail, err)
 	case in == nil:
 		return doctor.Finding{State: doctor.Skip, Found: "the namespace has no running pod to try it with"}
 	}
-	sessions := []struct {
-		name  string
-		needs attach.Needs
-	}{
-		{"steal", attach.Needs{Steal: true, Process: true}},
-		{"mirror", attach.Needs{Mirror: true, Process: true}},
-		{"environment and outgoing", attach.Needs{Process: true}},
+	policy := attach.Policy(in.Steal)
+	sessions := []session{{"mirror", attach.Needs{Mirror: true, Process: true, Policy: policy}}, {"environment and outgoing", attach.Needs{Process: true, Policy: policy}}}
+	if in.Steal == workload.StealAllow {
+		sessions = append([]session{{"steal", attach.Needs{Steal: true, Process: true, Policy: policy}}}, sessions...)
 	}
 	errs := make([]error, len(sessions))
 	var group errgroup.Group
@@ -116,24 +120,21 @@ func (c *Checkup) verdict(kind string, in *workload.Instance, admitted []string,
 	if refused == nil {
 		return doctor.Finding{State: doctor.OK, Found: fmt.Sprintf("admitted beside %s: %s", in, strings.Join(admitted, ", "))}
 	}
-	f := doctor.Of(doctor.Warn, refused)
+	known := fault.As(refused)
+	if known.ID == fault.Forbidden && c.opts.Agent.Kind != kind {
+		return doctor.Finding{State: doctor.Skip, Found: "not allowed, as said above"}
+	}
+	f := doctor.Of(doctor.Warn, known)
 	if len(admitted) > 0 {
 		f.Found = fmt.Sprintf("admitted beside %s only for: %s. Else: %s", in, strings.Join(admitted, ", "), f.Found)
 	} else if c.opts.Agent.Kind == kind {
 		f.State = doctor.Fail
 	}
-	var known *fault.Fault
-	if errors.As(refused, &known) && known.ID == fault.AgentRefused && kind == config.AgentEphemeral {
-		f.Ask = "admission: let ephemeral containers whose name begins with podstep- have the capabilities NET_ADMIN, NET_RAW and SYS_PTRACE (docs/policy has a policy that bounds them); the cluster says: " + cause(known)
+	// What Pod Security refuses is asked for by its own check.
+	if known.ID == fault.AgentRefused && kind == config.AgentEphemeral && !strings.Contains(known.Error(), "violates PodSecurity") {
+		f.Ask = "admission: ephemeral containers called podstep-* with at most the capabilities NET_ADMIN, NET_RAW and SYS_PTRACE (docs/policy bounds them). What refuses them: " + known.Summary()
 	}
 	return f
-}
-
-func cause(f *fault.Fault) string {
-	if f.Err != nil {
-		return f.Err.Error()
-	}
-	return f.What
 }
 
 func (c *Checkup) attacher(cluster *api.Cluster) *attach.Attacher {

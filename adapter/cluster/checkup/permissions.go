@@ -40,7 +40,8 @@ func (c *Checkup) may(features ...rbac.Feature) func(context.Context, *api.Clust
 		if len(missing) == 0 {
 			return doctor.Finding{State: doctor.OK, Found: "pods, workloads and services can be read, and Events be left"}
 		}
-		f := c.notAllowed(ctx, cluster, missing, config.AgentEphemeral)
+		f := notAllowed(missing)
+		f.Ask = c.permissions(ctx, cluster, c.preferred())
 		if !slices.ContainsFunc(missing, func(m rbac.Missing) bool { return m.Grant.Resource == "pods" }) {
 			f.State = doctor.Warn
 			if slices.ContainsFunc(missing, func(m rbac.Missing) bool { return m.Grant.Feature == rbac.Workloads }) {
@@ -75,22 +76,37 @@ func (c *Checkup) mayStart(ctx context.Context, cluster *api.Cluster, kind strin
 	if len(instead) == 0 && c.opts.Agent.Kind != kind {
 		return doctor.Finding{State: doctor.OK, Found: fmt.Sprintf("not allowed, and not needed while the other kind is (%s)", list(missing))}
 	}
-	return c.notAllowed(ctx, cluster, missing, kind)
+	f := notAllowed(missing)
+	if kind == c.preferred() {
+		f.Ask = c.permissions(ctx, cluster, kind)
+	}
+	return f
 }
 
-// notAllowed names what is missing, and the Role to ask for.
-func (c *Checkup) notAllowed(ctx context.Context, cluster *api.Cluster, missing []rbac.Missing, kind string) doctor.Finding {
-	ask := "permissions: " + c.role(ctx, cluster, kind) + " | kubectl apply -f -"
-	return doctor.Finding{State: doctor.Fail, Found: "may not " + list(missing), Do: "Ask for the Role below.", Ask: ask}
+func notAllowed(missing []rbac.Missing) doctor.Finding {
+	return doctor.Finding{State: doctor.Fail, Found: "may not " + list(missing), Do: "Ask for the Role below."}
+}
+
+// preferred is the kind to ask for: the one that needs less, unless the other one is wanted.
+func (c *Checkup) preferred() string {
+	if c.opts.Agent.Kind == config.AgentJob {
+		return config.AgentJob
+	}
+	return config.AgentEphemeral
+}
+
+// permissions asks for the Role of a kind.
+func (c *Checkup) permissions(ctx context.Context, cluster *api.Cluster, kind string) string {
+	return "permissions: " + c.role(ctx, cluster, kind, c.opts.Agent.Namespace) + " | kubectl apply -f -"
 }
 
 // role is the command that prints the Role for this user.
-func (c *Checkup) role(ctx context.Context, cluster *api.Cluster, kind string) string {
+func (c *Checkup) role(ctx context.Context, cluster *api.Cluster, kind, agentNamespace string) string {
 	command := "podstep rbac -n " + cluster.Namespace
-	if c.opts.Agent.Kind == config.AgentJob || kind == config.AgentJob && c.opts.Agent.Kind != config.AgentEphemeral {
+	if kind == config.AgentJob {
 		command += " --agent job"
-		if c.opts.Agent.Namespace != "" {
-			command += " --agent-namespace " + c.opts.Agent.Namespace
+		if agentNamespace != "" {
+			command += " --agent-namespace " + agentNamespace
 		}
 	}
 	user, err := c.who(ctx, cluster)

@@ -9,11 +9,15 @@ import (
 
 	"podstep.dev/adapter/cluster/api"
 	"podstep.dev/adapter/cluster/workload"
+	"podstep.dev/adapter/config"
 	"podstep.dev/adapter/doctor"
 )
 
 // enforce is the label of the level that Pod Security Admission enforces.
 const enforce = "pod-security.kubernetes.io/enforce"
+
+// agentNamespace is what a namespace for agents is called where there is none.
+const agentNamespace = "podstep"
 
 // namespace is what a namespace says of itself.
 type namespace struct {
@@ -43,12 +47,14 @@ func (c *Checkup) podSecurity(ctx context.Context, cluster *api.Cluster) doctor.
 	case ns.hidden:
 		return doctor.Finding{State: doctor.Warn, Found: "the namespace may not be read; the dry runs below tell"}
 	}
-	elsewhere := fmt.Sprintf("stealing and mirroring: a namespace for the agent's own pod that Pod Security lets through: kubectl create namespace podstep && kubectl label namespace podstep %s=privileged, "+
-		"and there the Role that this prints: podstep rbac -n %s --agent job --agent-namespace podstep. Sessions then say \"agent\": {\"kind\": \"job\", \"namespace\": \"podstep\"}", enforce, cluster.Namespace)
-	switch level := ns.labels[enforce]; level {
-	case "", "privileged":
+	elsewhere := fmt.Sprintf("stealing and mirroring: a namespace for the agent's own pod, and the permissions there: kubectl create namespace %[1]s && kubectl label namespace %[1]s %[2]s=privileged && %[3]s | kubectl apply -f -. "+
+		`Sessions then say "agent": {"kind": "job", "namespace": %[1]q}`, agentNamespace, enforce, c.role(ctx, cluster, config.AgentJob, agentNamespace))
+	switch level := ns.labels[enforce]; {
+	case level == "" || level == "privileged":
 		return doctor.Finding{State: doctor.OK, Found: "not enforced: every kind of session"}
-	case "baseline":
+	case c.opts.Agent.Kind == config.AgentJob && c.opts.Agent.Namespace != "":
+		return doctor.Finding{State: doctor.OK, Found: level + ", which does not matter to an agent in namespace " + c.opts.Agent.Namespace}
+	case level == "baseline":
 		return doctor.Finding{
 			State: doctor.Warn, Found: `baseline: no capabilities, so an ephemeral agent can neither steal nor mirror`,
 			Do: `Use "incoming": {"mode": "off"}, which needs none, or let the agent run elsewhere.`, Ask: elsewhere,
@@ -61,21 +67,26 @@ func (c *Checkup) podSecurity(ctx context.Context, cluster *api.Cluster) doctor.
 	}
 }
 
-// steal says what the namespace's annotation allows. The workload's may be stricter.
+// steal says what the annotations allow: those of the namespace, and with a target its own, too.
 func (c *Checkup) steal(ctx context.Context, cluster *api.Cluster) doctor.Finding {
 	ns, err := c.namespace(ctx, cluster)
-	switch {
-	case err != nil:
+	if err != nil {
 		return doctor.Of(doctor.Fail, err)
+	}
+	where, value := "in namespace "+cluster.Namespace, workload.Steal(ns.annotations[workload.StealAnnotation])
+	if c.opts.Target != "" {
+		if in, err := c.pod(ctx, cluster); err == nil {
+			where, value = "for "+c.opts.Target, in.Steal
+		}
+	}
+	const mirror = `Use "incoming": {"mode": "mirror"}.`
+	switch {
+	case value == workload.StealFilteredOnly:
+		return doctor.Finding{State: doctor.Warn, Found: "only filtered stealing is allowed " + where, Do: mirror}
+	case value != "" && value != workload.StealAllow:
+		return doctor.Finding{State: doctor.Warn, Found: "stealing is denied " + where, Do: mirror}
 	case ns.hidden:
 		return doctor.Finding{State: doctor.Warn, Found: "the namespace may not be read, so its annotation is not known"}
 	}
-	switch value := ns.annotations[workload.StealAnnotation]; workload.Steal(value) {
-	case "", workload.StealAllow:
-		return doctor.Finding{State: doctor.OK, Found: "stealing is allowed in the namespace; a workload may forbid it"}
-	case workload.StealFilteredOnly:
-		return doctor.Finding{State: doctor.Warn, Found: "only filtered stealing is allowed in the namespace", Do: `Use "incoming": {"mode": "mirror"}.`}
-	default:
-		return doctor.Finding{State: doctor.Warn, Found: fmt.Sprintf("stealing is denied in the namespace (%s: %s)", workload.StealAnnotation, value), Do: `Use "incoming": {"mode": "mirror"}.`}
-	}
+	return doctor.Finding{State: doctor.OK, Found: "stealing is allowed " + where}
 }

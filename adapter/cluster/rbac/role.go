@@ -1,19 +1,19 @@
 package rbac
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"podstep.dev/adapter/config"
 )
 
-// Names of the Roles: in the target's namespace, and in the agent's where that is another one.
-const (
-	roleName      = "podstep"
-	agentRoleName = "podstep-agent"
-)
+// agentRole is the Role's name in the agent's namespace, where that is another one than the target's.
+const agentRole = "podstep-agent"
 
 // Subject is who gets the Roles. Exactly one field is set, or none: then nobody does.
 type Subject struct {
@@ -37,9 +37,10 @@ func Roles(o Options, to Subject) []Role {
 	for _, g := range Grants(o) {
 		i := slices.IndexFunc(roles, func(r Role) bool { return r.Role.Namespace == g.Namespace })
 		if i < 0 {
-			name := roleName
+			// The kind is part of the name: applying the Role for another kind does not take from those who have the first.
+			name := "podstep-" + cmp.Or(o.Agent, config.AgentEphemeral)
 			if g.Namespace != o.Namespace {
-				name = agentRoleName
+				name = agentRole
 			}
 			i, roles = len(roles), append(roles, newRole(name, g.Namespace, o.Namespace, to))
 		}

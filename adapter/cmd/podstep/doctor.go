@@ -116,22 +116,35 @@ func (p *podstep) examine(ctx context.Context, checks []doctor.Check) []line {
 	var lines []line
 	waiting := func(c doctor.Check) {
 		if text {
-			fmt.Fprintf(p.errs, "      ... %s\n", c.Name)
+			fmt.Fprintf(p.errs, "  ...  %s\n", c.Name)
 		}
 	}
 	doctor.Run(ctx, checks, waiting, func(c doctor.Check, found doctor.Finding) {
+		l := line{c.Group, c.Name, found}
 		if text {
-			if len(lines) == 0 || lines[len(lines)-1].Group != c.Group {
-				fmt.Fprintln(p.out, c.Group)
-			}
-			fmt.Fprintf(p.out, "%4s  %s: %s\n", found.State, c.Name, found.Found)
-			for row := range strings.Lines(found.Do) {
-				fmt.Fprintf(p.out, "      -> %s\n", strings.TrimSuffix(row, "\n"))
-			}
+			p.printLine(l, lines)
 		}
-		lines = append(lines, line{c.Group, c.Name, found})
+		lines = append(lines, l)
 	})
 	return lines
+}
+
+// printLine prints a check. What is skipped for the same reason as the one before is not said again.
+func (p *podstep) printLine(l line, before []line) {
+	var last line
+	if len(before) > 0 {
+		last = before[len(before)-1]
+	}
+	if l.Group != last.Group {
+		fmt.Fprintln(p.out, l.Group)
+	}
+	if l.State == doctor.Skip && l.Finding == last.Finding {
+		return
+	}
+	fmt.Fprintf(p.out, "%6s  %s: %s\n", l.State, l.Check, l.Found)
+	for row := range strings.Lines(l.Do) {
+		fmt.Fprintf(p.out, "        -> %s\n", strings.TrimSuffix(row, "\n"))
+	}
 }
 
 // handOff collects what an administrator is to be asked for, each thing once.
