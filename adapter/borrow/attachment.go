@@ -16,6 +16,13 @@ import (
 // startPatience is how long a place is tried at a session's start when what fails may go by itself: a person waits.
 const startPatience = 5 * time.Second
 
+// A place that was attached to and then fails for good may only be on its way out of the set, which the session hears of a
+// little later than of its link: it is tried so often again, so long apart.
+const (
+	doubts     = 2
+	doubtDelay = 2 * time.Second
+)
+
 // errLeft is the cause that ends the attachment of a place that left the set.
 var errLeft = errors.New("the place is no longer one of the target's")
 
@@ -31,7 +38,7 @@ type attachment struct {
 // run makes the link again and again until ctx ends or the place is given up.
 func (a *attachment) run(ctx context.Context) {
 	var wait backoff
-	began := time.Now()
+	began, ever, doubted := time.Now(), false, 0
 	for ctx.Err() == nil {
 		a.borrow.tell(func(r *roster) effect { r.trying(a.place.ID()); return effect{} })
 		lived, err := a.live(ctx)
@@ -39,21 +46,32 @@ func (a *attachment) run(ctx context.Context) {
 			return
 		}
 		a.log.Info("link over", zap.Duration("lived", lived), zap.Error(err))
-		if a.gaveUp(err, time.Since(began)) {
+		if lived > 0 {
+			ever, doubted = true, 0
+		}
+		delay := time.Duration(0)
+		switch begun := a.borrow.hasBegun(); {
+		case a.mayPass(err) && (begun || time.Since(began) < startPatience):
+			if lived > steady {
+				wait = backoff{}
+			}
+			delay = wait.next(luck())
+		case a.place.Lasting() && begun && ever && doubted < doubts:
+			doubted++
+			delay = doubtDelay
+		default:
 			a.borrow.tell(func(r *roster) effect { return r.failed(a.place.ID(), a.fault(err)) })
 			return
 		}
-		if lived > steady {
-			wait = backoff{}
-		}
 		a.borrow.tell(func(r *roster) effect { return r.lost(a.place.ID(), err, time.Now()) })
-		pause(ctx, wait.next(luck()))
+		pause(ctx, delay)
 	}
 }
 
-// gaveUp says whether it makes no sense to try again after err.
-func (a *attachment) gaveUp(err error, since time.Duration) bool {
-	return !a.place.Lasting() || !place.IsTemporary(err) || !a.borrow.hasBegun() && since > startPatience
+// mayPass says whether it makes sense to try again after err. A place that is gone is so only for those who follow the
+// target: they take it out of the set, or end the session.
+func (a *attachment) mayPass(err error) bool {
+	return a.place.Lasting() && (place.IsTemporary(err) || fault.As(err).ID == fault.TargetGone)
 }
 
 // fault says why the place was given up.
@@ -65,35 +83,36 @@ func (a *attachment) fault(err error) *fault.Fault {
 	return fault.Or(err, fault.AgentStart, fmt.Sprintf("cannot attach to %s", a.place))
 }
 
-// live is the life of one link, from the attaching to its end. The error says why it ended.
+// live is the life of one link, from the attaching to its end. lived is how long it had all its subscriptions, zero if it
+// never had. The error says why it ended.
 func (a *attachment) live(ctx context.Context) (lived time.Duration, err error) {
 	l, err := a.connect(ctx)
 	if err != nil {
 		return 0, err
 	}
-	began := time.Now()
-	err = a.use(ctx, l)
+	lived, err = a.use(ctx, l)
 	if ctx.Err() != nil || !place.IsTemporary(err) {
 		l.part()
 	}
 	l.close()
-	return time.Since(began), err
+	return lived, err
 }
 
 // use has the session go over l until l ends, and says why it did.
-func (a *attachment) use(ctx context.Context, l *link) error {
+func (a *attachment) use(ctx context.Context, l *link) (lived time.Duration, err error) {
 	if err := a.borrow.described(ctx, l); err != nil {
-		return err
+		return 0, err
 	}
 	l.serve()
 	a.borrow.enlist(l)
 	defer a.borrow.strike(l)
 	if err := a.subscribe(l); err != nil {
-		return err
+		return 0, err
 	}
+	began := time.Now()
 	a.borrow.tell(func(r *roster) effect { return r.attached(a.place.ID(), time.Now()) })
 	<-l.ctx.Done()
-	return a.why(l)
+	return time.Since(began), a.why(l)
 }
 
 // subscribe asks for all ports that the session has. A port that another session holds ends a session that has not begun;

@@ -224,9 +224,51 @@ func TestTheSessionGoesOnWithoutAPlaceThatFails(t *testing.T) {
 	s.saysSoon("without pod/b: pod/b does not admit it")
 	a.set(func() { a.attach = fault.New(fault.Forbidden, "no more rights", nil) })
 	a.drop()
-	<-s.Done()
+	<-s.Done() // after some doubts: it may only have been on its way out
 	if f := fault.As(s.Err()); f.ID != fault.Forbidden {
 		t.Errorf("ended with %v, want the fault of the last place", s.Err())
+	}
+}
+
+func TestAPlaceThatRefusesWhenItComesBackEndsTheSession(t *testing.T) {
+	a := newPlace(t, "pod/a")
+	s := mustBegin(t, newTarget(a), nil)
+	a.set(func() {
+		a.refuse = &wire.Refusal{Errno: syscall.EPERM, Reason: wire.ReasonDenied, Text: "no NET_ADMIN"}
+	})
+	a.drop()
+	<-s.Done()
+	if f := fault.As(s.Err()); f.ID != fault.SubscribeRefused {
+		t.Errorf("ended with %v, want SubscribeRefused", s.Err())
+	}
+	if n := a.times("refused 80"); n != 1+doubts {
+		t.Errorf("asked %d times, want %d", n, 1+doubts)
+	}
+}
+
+func TestAPlaceThatIsGoneBeforeItLeavesDoesNotEndTheSession(t *testing.T) {
+	for name, why := range map[string]error{
+		"gone":    fault.New(fault.TargetGone, "pod/a is gone", nil),
+		"refused": fault.New(fault.AgentRefused, "pod/a is terminating", nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newPlace(t, "pod/a"), newPlace(t, "pod/b")
+			target := newTarget(a)
+			s := mustBegin(t, target, nil)
+			a.set(func() { a.attach = why })
+			a.drop()
+			s.saysSoon("lost the link to pod/a")
+			testkit.Eventually(t, "it is tried", func() bool {
+				a.mu.Lock()
+				defer a.mu.Unlock()
+				return a.attaches > 1
+			})
+			target.sets <- []place.Place{b}
+			s.saysSoon("stealing from pod/b")
+			if err := s.Err(); err != nil {
+				t.Errorf("the session ended: %v", err)
+			}
+		})
 	}
 }
 
