@@ -94,7 +94,7 @@ cluster-shell: ## a shell with a cluster of two nodes around it, and kubectl
 	test/cluster/build.sh kubectl
 	PATH="$(CURDIR)/build/cluster:$$PATH" build/cluster/up run -nodes 2 -state build/cluster-shell -bin build/cluster "$${SHELL:-bash}"
 
-cluster-test: cluster ## test the cluster itself
+cluster-test: ## test the cluster itself
 	test/cluster/build.sh test
 
 # Of the caller's cluster (kind, k3d) all that is asked for is the two variables: "kind load image-archive" is a PODSTEP_E2E_LOAD. The tests

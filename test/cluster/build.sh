@@ -3,7 +3,7 @@
 #
 #   build.sh            all that "up run" needs, into $XDG_CACHE_HOME/podstep/cluster/VERSION/bin; nothing when it is there
 #   build.sh kubectl    kubectl too
-#   build.sh test       the tests and checks of this module
+#   build.sh test       the tests of this module, in a cluster
 #
 # The flags are always the same: other ones would be other entries in Go's build cache, and 10 minutes. VERSION is a hash of all that
 # goes in. The three versions used last are kept. One build runs at a time; others wait for it.
@@ -43,11 +43,6 @@ image() {
     go run -C "$repo/agent/image" . -o "$1/images/$2.tar" -ref "test.local/$2:1" -plain -entrypoint "/$2" "/$2=$1/$2"
 }
 
-if [ "${1:-}" = test ]; then
-    go vet "$gcflags" ./...
-    exec go test "$gcflags" -count=1 ./...
-fi
-
 version=$({
     go version
     echo "$GOFLAGS $gcflags $ldflags ${programs[*]}"
@@ -84,3 +79,6 @@ find "$cache" -mindepth 1 -maxdepth 1 -type d -printf '%T@ %p\n' | sort -rn | ta
 ln -sfn "$bin" "$repo/build/cluster"
 "$bin/up" check || say "there it is, but cannot run yet"
 say "ready after $SECONDS s: build/cluster -> $bin"
+if [ "${1:-}" = test ]; then
+    "$bin/up" run -nodes 2 -state "$repo/build/cluster-test" -bin "$bin" go test "$gcflags" -count=1 ./internal/... ./up
+fi
