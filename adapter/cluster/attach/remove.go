@@ -20,9 +20,9 @@ import (
 const (
 	// removal bounds one removal: whoever ends a session waits for it.
 	removal = 3 * time.Second
-	// departure is how long an agent that was told to go is waited for, until its job is removed. The kubelet reports an
-	// end within a second or two.
-	departure = 2500 * time.Millisecond
+	// departure is how long an agent that was told to go is waited for, until its job is removed: the kubelet reports an end
+	// within about a second. A job that is not removed so goes by itself a little later.
+	departure = time.Second
 )
 
 // Leave removes the jobs of agents that ended with this session. Only an agent that has ended is removed: others may be

@@ -78,10 +78,13 @@ func (d *Dialer) Dial(ctx context.Context, call Call) (*Conn, error) {
 		if err == nil {
 			return &Conn{p, words}, nil
 		}
-		if d.Transport == WebSocket || !httpstream.IsUpgradeFailure(err) && !httpstream.IsHTTPSProxyError(err) {
-			return nil, fmt.Errorf("exec over WebSocket: %w", err)
+		var refused *httpstream.UpgradeFailureError
+		if first = err; errors.As(err, &refused) {
+			first = refused.Cause
 		}
-		first = err
+		if d.Transport == WebSocket || refused == nil && !httpstream.IsHTTPSProxyError(err) {
+			return nil, fmt.Errorf("exec over WebSocket: %w", first)
+		}
 	}
 	p, err := d.dialSPDY(ctx, call, words)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
 
 	"github.com/gorilla/websocket"
@@ -37,11 +38,19 @@ func (d *Dialer) dialWebSocket(ctx context.Context, call Call, words *logging.Wo
 	if err != nil {
 		return nil, err
 	}
+	// The dialer keeps to a context's deadline, but goes on when it is cancelled.
+	var hangUp func() bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+		hangUp = context.AfterFunc(ctx, func() { _ = got.Conn.Close() })
+	}})
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url(call), nil)
 	if err != nil {
 		return nil, err
 	}
 	conn, err := transport.Negotiate(roundTripper, holder, req, remotecommand.StreamProtocolV5Name)
+	if hangUp != nil && !hangUp() {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
