@@ -7,9 +7,10 @@ TOOLS   := build/tools
 VENV    := build/venv
 DEBUGPY := 1.8.22
 
-# Flags of the tests; SKIPS is a file of the tests that may be skipped (see test/report), empty: all may.
+# Flags of the tests, and of those in a cluster; SKIPS is a file of the tests that may be skipped (see test/report), empty: all may.
 SKIPS     ?=
 TESTFLAGS ?= -count=1 -shuffle=on -timeout=10m
+E2EFLAGS  ?= -count=1 -timeout=40m
 PACKAGES  ?= ./...
 # The race detector needs a C compiler. Whole programs (./test/...) are run without it: it does not look into them.
 RACE := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && echo true || echo false)
@@ -101,7 +102,7 @@ cluster-test: ## test the cluster itself
 # of single packages need an image that only our own cluster has.
 FOREIGN := $(and $(KUBECONFIG),$(PODSTEP_E2E_LOAD))
 e2e: build image $(TOOLS)/dlv venv $(if $(FOREIGN),,cluster) ## test in a cluster: one of two nodes made for it, or that of $KUBECONFIG and $PODSTEP_E2E_LOAD
-	@suite() { "$$@" go test -json -count=1 -p=1 -timeout 40m $(if $(FOREIGN),,./adapter/cluster/...) ./test/e2e/... \
+	@suite() { "$$@" go test -json -p=1 $(E2EFLAGS) $(if $(FOREIGN),,./adapter/cluster/...) ./test/e2e/... \
 	     || [ $$? = 1 ] || echo '{"Action": "build-fail", "ImportPath": "go test"}'; }; \
 	 suite env PODSTEP_E2E=1 $(if $(FOREIGN),,build/cluster/up run -nodes 2 -state build/e2e -bin build/cluster) \
 	 | go run ./test/report $(if $(SKIPS),-allow '$(SKIPS)')

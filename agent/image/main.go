@@ -68,7 +68,7 @@ func parse(args []string) (s *spec, out string, err error) {
 		return nil, "", err
 	}
 	if out == "" || flags.NArg() == 0 {
-		return nil, "", errors.New("usage: image -o OUT.tar -ref NAME:TAG [-entrypoint WORD]... PATH=SOURCE...")
+		return nil, "", errors.New("usage: image -o OUT.tar -ref NAME:TAG -entrypoint WORD PATH=SOURCE, one or more")
 	}
 	if s.ref, err = name.NewTag(*ref, name.StrictValidation); err != nil {
 		return nil, "", fmt.Errorf("-ref: %w", err)

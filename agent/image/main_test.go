@@ -128,7 +128,12 @@ func TestArchiveHoldsAnImageForEachPlatform(t *testing.T) {
 		if name := entry.Annotations["io.containerd.image.name"]; name != "test.local/shop:1" {
 			t.Errorf("the image is called %q", name)
 		}
-		if err := validate.Index(index); err != nil {
+		// It knows compressed layers only: of others it can check what is said of them.
+		var how []validate.Option
+		if plain {
+			how = append(how, validate.Fast)
+		}
+		if err := validate.Index(index, how...); err != nil {
 			t.Error(err)
 		}
 		manifest, err := index.IndexManifest()
