@@ -8,4 +8,6 @@ import (
 	"podstep.dev/agent/internal/testpod"
 )
 
-func TestMain(m *testing.M) { testpod.Main(m, nil) }
+func TestMain(m *testing.M) {
+	testpod.Main(m, map[string]func(){"flooded agent": floodedAgent, "flooded target": floodedTarget})
+}

@@ -20,7 +20,9 @@ import (
 	"podstep.dev/agent/internal/testpod"
 )
 
-func TestMain(m *testing.M) { testpod.Main(m, map[string]func(){"rooted": rooted}) }
+func TestMain(m *testing.M) {
+	testpod.Main(m, map[string]func(){"rooted": rooted, "elsewhere": elsewhere, "entered": entered, "confined": confined, "where": where})
+}
 
 // rooted is a process whose root is its argument. It says when it is there and lives as long as its standard input.
 func rooted() {

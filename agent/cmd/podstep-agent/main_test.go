@@ -20,7 +20,7 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-func TestMain(m *testing.M) { testpod.Main(m, map[string]func(){"agent": main}) }
+func TestMain(m *testing.M) { testpod.Main(m, map[string]func(){"agent": main, "shop": simpleShop}) }
 
 // agentProcess is a running podstep-agent with this test as its adapter.
 type agentProcess struct {
@@ -84,7 +84,8 @@ func startLink(t *testing.T, hello wire.Hello, cmd *exec.Cmd) *agentProcess {
 	}()
 	a.link, err = mux.Start(t.Context(), pipes{stdout, stdin}, mux.AdapterSide, mux.Options{Hello: hello})
 	if err != nil {
-		t.Fatal(err)
+		<-a.waited
+		t.Fatalf("%v: %s", err, a.log)
 	}
 	a.handle = debuggee
 	var served sync.WaitGroup
@@ -146,8 +147,15 @@ func refuse(st *mux.Stream) { _ = st.Refuse(&wire.Refusal{Errno: syscall.ECONNRE
 func runProgram(t *testing.T, addr string, stderr io.Writer, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Env = os.Environ()
 	cmd.Stderr = stderr
-	cmd.Env = append(os.Environ(), "PODSTEP_TEST_VALUE=from the pod")
+	return serveIn(t, addr, cmd)
+}
+
+// serveIn does the same with a command.
+func serveIn(t *testing.T, addr string, cmd *exec.Cmd) *exec.Cmd {
+	t.Helper()
+	cmd.Env = append(cmd.Env, "PODSTEP_TEST_VALUE=from the pod")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +168,7 @@ func runProgram(t *testing.T, addr string, stderr io.Writer, name string, args .
 		_ = cmd.Process.Kill()
 		<-waited
 	})
-	testpod.Eventually(t, name+" listens", func() bool {
+	testpod.Eventually(t, cmd.Path+" listens", func() bool {
 		c, err := net.DialTimeout("tcp", addr, time.Second)
 		if err != nil {
 			return false

@@ -37,16 +37,18 @@ func startResident(t *testing.T, args ...string) *residentProcess {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return startResidentAt(t, filepath.Join(dir, "sock"), nil, args...)
+	socket := filepath.Join(dir, "sock")
+	return runResident(t, socket, residentCommand(t, socket, args...))
 }
 
-func startResidentAt(t *testing.T, socket string, attributes *syscall.SysProcAttr, args ...string) *residentProcess {
+func residentCommand(t *testing.T, socket string, args ...string) *exec.Cmd {
+	return testpod.Helper(t, "agent", append([]string{"resident", "--socket", socket, "--log", "debug"}, args...)...)
+}
+
+// runResident runs a resident with the door at socket; it ends with the test.
+func runResident(t *testing.T, socket string, cmd *exec.Cmd) *residentProcess {
 	t.Helper()
-	r := &residentProcess{t: t, socket: socket, log: &testkit.Output{}, waited: make(chan struct{})}
-	r.Cmd = testpod.Helper(t, "agent", append([]string{"resident", "--socket", socket, "--log", "debug"}, args...)...)
-	if attributes != nil {
-		r.SysProcAttr = attributes
-	}
+	r := &residentProcess{Cmd: cmd, t: t, socket: socket, log: &testkit.Output{}, waited: make(chan struct{})}
 	r.Stderr = r.log
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
