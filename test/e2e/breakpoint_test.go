@@ -66,15 +66,18 @@ func TestBreakpointStopsOnStolenRequest(t *testing.T) {
 				t.Errorf("the request that stopped was answered so: %+v", r)
 			}
 			s.bothStolen(customer, pods[0].Name, pods[1].Name)
+			if failed := customer.Failed(time.Time{}); len(failed) > 0 {
+				t.Errorf("%d requests failed%s", len(failed), visit.Summary(failed))
+			}
 			restarted(t, s, d, customer)
 			over := time.Now()
 			s.disconnect(d)
 			s.await(customer, "the target answers again", over, visit.By("target"))
 			s.cleared()
 			s.served(customer, over)
-			if failed := customer.Failed(time.Time{}); len(failed) > 0 {
-				t.Errorf("%d requests failed%s", len(failed), visit.Summary(failed))
-			}
+			// What the debuggee was answering when it was ended for the restart, or by the disconnect, it never will.
+			failed := customer.Failed(time.Time{})
+			t.Logf("restart and disconnect cost the pods' clients %d requests%s", len(failed), visit.Summary(failed))
 		})
 	}
 }

@@ -42,8 +42,8 @@ func (o shop) template() corev1.PodTemplateSpec {
 	t := corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: labels},
 		Spec: corev1.PodSpec{
-			TerminationGracePeriodSeconds: &soon,
-			Containers:                    []corev1.Container{o.container(o.name)},
+			TerminationGracePeriodSeconds: &soon, EnableServiceLinks: new(bool), // a Service called shop would set $SHOP_PORT
+			Containers: []corev1.Container{o.container(o.name)},
 		},
 	}
 	if o.spread {

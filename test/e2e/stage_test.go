@@ -159,7 +159,7 @@ func (s *stage) dlv(mirror map[string]any) map[string]any {
 func (s *stage) debugpy(mirror map[string]any) map[string]any {
 	return map[string]any{
 		"type": "debugpy", "request": "launch", "program": filepath.Join(root(), "test/debuggees/python/shop.py"),
-		"python": []string{desk.Python(s.t, root())}, "console": "internalConsole", "justMyCode": true,
+		"python": []string{s.Python(root())}, "console": "internalConsole", "justMyCode": true,
 		"env": s.debuggeeEnv(), "mirror": mirror,
 	}
 }
@@ -266,7 +266,7 @@ func (s *stage) explain(ctx context.Context) {
 		s.t.Logf("pod %s on %s: %s %v", pod.Name, pod.Spec.NodeName, pod.Status.Phase, pod.Status.PodIPs)
 		for _, c := range append(pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses...) {
 			s.t.Logf("  container %s: ready %v, restarts %d, %s", c.Name, c.Ready, c.RestartCount, marshal(c.State))
-			if strings.HasPrefix(c.Name, "podstep-") || strings.HasPrefix(pod.Name, "podstep-") {
+			if c.Name != "customer" {
 				log, err := s.client.CoreV1().Pods(s.ns).GetLogs(pod.Name, &corev1.PodLogOptions{Container: c.Name}).DoRaw(ctx)
 				s.t.Logf("  log of %s: %s %v", c.Name, log, err)
 			}

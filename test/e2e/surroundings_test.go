@@ -47,7 +47,16 @@ func TestDebuggeeHasThePodsSurroundings(t *testing.T) {
 	for _, want := range wants {
 		names = append(names, want.Name)
 	}
-	s.eventually("the cluster's DNS knows the services", func() bool { return cmp.Equal(wants, s.resolvedIn(&pods[0], names)) })
+	var diff string
+	t.Cleanup(func() {
+		if diff != "" {
+			t.Logf("in the pod names resolve otherwise than wanted:\n%s", diff)
+		}
+	})
+	s.eventually("the cluster's DNS knows the services", func() bool {
+		diff = cmp.Diff(wants, s.resolvedIn(&pods[0], names))
+		return diff == ""
+	})
 	t.Run("resolve", func(t *testing.T) {
 		out, err := s.run(mirror, append([]string{s.visitor(), "resolve"}, names...)...)
 		if err != nil {

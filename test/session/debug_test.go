@@ -31,7 +31,7 @@ func (s *stage) dlvAttributes() map[string]any {
 func (s *stage) debugpyAttributes(console string) map[string]any {
 	return map[string]any{
 		"type": "debugpy", "request": "launch", "program": filepath.Join(root(), "test/debuggees/python/shop.py"),
-		"python": []string{desk.Python(s.t, root())}, "console": console, "justMyCode": true,
+		"python": []string{s.Python(root())}, "console": console, "justMyCode": true,
 		"env": map[string]string{"ANSWERED_BY": "debuggee", "SHOP_PORT": "8080"}, "mirror": s.steal(),
 	}
 }
@@ -123,7 +123,7 @@ func TestDebuggeeGetsEnvironmentAndHostname(t *testing.T) {
 	}
 	d := s.Start("debugpy")
 	mirror := map[string]any{"target": s.target(), "incoming": map[string]any{"mode": "off"}, "env": map[string]any{"override": map[string]string{"LOG": "debug"}}}
-	attributes := map[string]any{"type": "debugpy", "request": "launch", "program": script, "python": []string{desk.Python(t, root())}, "console": "internalConsole",
+	attributes := map[string]any{"type": "debugpy", "request": "launch", "program": script, "python": []string{s.Python(root())}, "console": "internalConsole",
 		"env": map[string]string{"ANSWERED_BY": "me"}, "mirror": mirror}
 	if err := d.Launch(s.ctx, attributes, nil); err != nil {
 		t.Fatal(err)

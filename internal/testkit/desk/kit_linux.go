@@ -62,16 +62,3 @@ func LineOf(t testing.TB, file, text string) int {
 	t.Fatalf("%s has no line with %q", file, text)
 	return 0
 }
-
-// Python is an interpreter with debugpy: $PODSTEP_TEST_PYTHON, that of "make venv", or the machine's. It skips the test where
-// there is none.
-func Python(t testing.TB, root string) string {
-	t.Helper()
-	for _, p := range []string{os.Getenv("PODSTEP_TEST_PYTHON"), filepath.Join(root, "build/venv/bin/python"), "python3"} {
-		if p != "" && exec.Command(p, "-c", "import debugpy").Run() == nil {
-			return p
-		}
-	}
-	t.Skip("no Python with debugpy: make venv")
-	return ""
-}

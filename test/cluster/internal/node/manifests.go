@@ -102,7 +102,8 @@ data:
         errors
         health
         ready
-        kubernetes cluster.local in-addr.arpa {
+        # The cluster has no other name server: what is not in it does not exist.
+        kubernetes cluster.local in-addr.arpa . {
             pods insecure
             ttl 5
         }
