@@ -93,6 +93,7 @@ func clear(path string) error {
 func (d *Door) Serve(ctx context.Context, house House) {
 	var guests sync.WaitGroup
 	defer guests.Wait()
+	defer func() { _ = d.listener.Close() }()
 	hangUp := context.AfterFunc(ctx, func() { _ = d.listener.Close() })
 	defer hangUp()
 	slots := make(chan struct{}, maxGuests)
