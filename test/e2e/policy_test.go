@@ -42,7 +42,7 @@ func TestPolicyBindsTheEphemeralAgent(t *testing.T) {
 			t.Errorf("%q was run in the agent: %s, %v", command, out, err)
 		}
 	}
-	if out, err := s.exec(s.ctx, s.ns, pod.Name, agent.Name, "/podstep-agent", "sessions"); err != nil || !strings.Contains(string(out), `"holder"`) {
+	if out, err := s.exec(s.ctx, s.ns, pod.Name, agent.Name, "/podstep-agent", "sessions"); err != nil || !strings.Contains(string(out), `"subscriptions"`) {
 		t.Errorf("the agent's sessions: %s, %v", out, err)
 	}
 	s.disconnect(d)
