@@ -28,7 +28,7 @@ const echo = "test.local/echo:1"
 func connect(t *testing.T) *api.Cluster {
 	t.Helper()
 	if os.Getenv("PODSTEP_E2E") == "" || os.Getenv("KUBECONFIG") == "" {
-		t.Skip("no cluster: PODSTEP_E2E and KUBECONFIG are not set")
+		t.Skip("there is no cluster: run make e2e")
 	}
 	name := "workload-" + strings.ToLower(rand.Text()[:8])
 	c, err := api.Connect(api.Options{Namespace: name})

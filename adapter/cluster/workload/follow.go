@@ -25,7 +25,8 @@ const (
 	steady = 10 * time.Second
 	// watchAtLeast is half of what bounds one watch, as client-go's reflector has it, so that one that hangs is noticed.
 	watchAtLeast = 5 * time.Minute
-	// patience is how long a refusal is taken for one of a starting API server, whose roles are not loaded yet.
+	// patience is how long a refusal of what was allowed is taken for one of a starting API server, whose roles are not
+	// loaded yet.
 	patience = time.Minute
 )
 
@@ -45,6 +46,8 @@ type follower[T metav1.Object] struct {
 	objects map[string]T
 	// version is what a watch can go on from. If empty, the objects are listed first.
 	version string
+	// allowed says that a watch has been granted: then a refusal may be one of a starting API server.
+	allowed bool
 }
 
 // run follows until ctx ends, through restarts of the API server, lost connections and expired versions. Its error is why it
@@ -72,7 +75,7 @@ func (f *follower[T]) run(ctx context.Context) error {
 			if refused.IsZero() {
 				refused = began
 			}
-			if time.Since(refused) >= patience {
+			if !f.allowed || time.Since(refused) >= patience {
 				return err
 			}
 		}
@@ -137,6 +140,7 @@ func (f *follower[T]) watchOnce(ctx context.Context) error {
 		return fmt.Errorf("watch: %w", err)
 	}
 	defer watching.Stop()
+	f.allowed = true
 	for {
 		select {
 		case <-ctx.Done():

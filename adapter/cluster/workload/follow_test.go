@@ -190,15 +190,26 @@ func TestFollowerPausesLongerAndLonger(t *testing.T) {
 	})
 }
 
-func TestFollowerGivesUpWhenARefusalLasts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &server{lists: []func() (runtime.Object, error){failing[runtime.Object](apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New("no")))}}
-		began := time.Now()
-		err := following(s, zap.NewNop()).run(t.Context())
-		if took := time.Since(began); !apierrors.IsForbidden(err) || took < patience || took > 2*patience {
-			t.Errorf("it gave up after %v with %v", took, err)
-		}
-	})
+func TestFollowerGivesUpWhenRefused(t *testing.T) {
+	no := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New("no"))
+	for name, test := range map[string]struct {
+		watches         []func() (watch.Interface, error)
+		atLeast, atMost time.Duration
+	}{
+		"from the beginning": {[]func() (watch.Interface, error){failing[watch.Interface](no)}, 0, 0},
+		"for long":           {[]func() (watch.Interface, error){events(true), failing[watch.Interface](no)}, patience, 2 * patience},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &server{lists: []func() (runtime.Object, error){pods("1", "a")}, watches: test.watches}
+				began := time.Now()
+				err := following(s, zap.NewNop()).run(t.Context())
+				if took := time.Since(began); !apierrors.IsForbidden(err) || took < test.atLeast || took > test.atMost {
+					t.Errorf("it gave up after %v with %v", took, err)
+				}
+			})
+		})
+	}
 }
 
 func TestFollowerKeepsTheNewestStateOnly(t *testing.T) {
