@@ -45,9 +45,9 @@ func sessions(ctx context.Context, d *exec.Dialer, a workload.Agent) ([]wire.Ses
 	if err != nil {
 		return nil, fmt.Errorf("ask the agent of pod/%s: %w: %s", a.Pod, err, conn.Words())
 	}
-	var list wire.Sessions
+	var list []wire.Session
 	if err := json.Unmarshal(text, &list); err != nil {
 		return nil, fmt.Errorf("ask the agent of pod/%s: %w", a.Pod, err)
 	}
-	return list.Sessions, nil
+	return list, nil
 }
