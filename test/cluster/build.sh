@@ -6,7 +6,7 @@
 #   build.sh test       the tests of this module, in a cluster
 #
 # The flags are always the same: other ones would be other entries in Go's build cache, and 10 minutes. VERSION is a hash of all that
-# goes in. The three versions used last are kept. One build runs at a time; others wait for it.
+# goes in. The three versions used last are kept, and those of running clusters. One build runs at a time; others wait for it.
 set -euo pipefail
 cd "$(dirname "$0")"
 repo=$(cd ../.. && pwd)
@@ -75,7 +75,9 @@ if [ "${1:-}" = kubectl ] && [ ! -e "$bin/kubectl" ]; then
     build -o "$bin/" ./kubectl
 fi
 touch "$cache/$version"
-find "$cache" -mindepth 1 -maxdepth 1 -type d -printf '%T@ %p\n' | sort -rn | tail -n +4 | cut -d' ' -f2- | xargs -r -d '\n' rm -rf
+find "$cache" -mindepth 1 -maxdepth 1 -type d -printf '%T@ %p\n' | sort -rn | tail -n +4 | cut -d' ' -f2- | while IFS= read -r old; do
+    flock --nonblock "$old/bin" rm -rf "$old" || say "$old is in use"
+done
 ln -sfn "$bin" "$repo/build/cluster"
 "$bin/up" check || say "there it is, but cannot run yet"
 say "ready after $SECONDS s: build/cluster -> $bin"

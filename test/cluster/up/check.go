@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Where Debian has what is not built here.
@@ -17,12 +19,28 @@ const (
 
 // check says what the machine lacks for a cluster.
 func check() error {
-	return errors.Join(checkPrograms(debianRunc, debianCNI), checkRoot())
+	return errors.Join(checkPrograms(debianRunc, debianCNI), checkRoot(), checkWatchers(2))
 }
 
 func checkRoot() error {
 	if os.Geteuid() != 0 {
 		return errors.New("a cluster needs root: it is made of namespaces, mounts and cgroups")
+	}
+	return nil
+}
+
+// watchers is how many inotify instances a node takes: its kubelet has 6, containerd 2, kube-proxy 1, and the API server 3.
+const watchers = 12
+
+// checkWatchers tries whether n nodes will have their inotify instances, which a kubelet says late and in other words. The kernel
+// has one limit for all processes of a user (inotify(7), /proc interfaces).
+func checkWatchers(n int) error {
+	for range n * watchers {
+		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+		if err != nil {
+			return fmt.Errorf("too few inotify instances are left for %d nodes; other clusters may have them (sysctl fs.inotify.max_user_instances): %w", n, err)
+		}
+		defer unix.Close(fd)
 	}
 	return nil
 }

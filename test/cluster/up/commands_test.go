@@ -46,6 +46,15 @@ func TestCheckNamesWhatIsMissingAndItsPackages(t *testing.T) {
 	}
 }
 
+func TestCheckSaysThatTooManyFilesAreWatched(t *testing.T) {
+	if err := checkWatchers(1 << 20); err == nil || !strings.Contains(err.Error(), "fs.inotify.max_user_instances") {
+		t.Errorf("for a million nodes: %v", err)
+	}
+	if err := checkWatchers(0); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStateDirectoryIsEmptiedAndLocked(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	lock, err := claimState(dir)

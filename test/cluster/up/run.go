@@ -25,7 +25,7 @@ func run(ctx context.Context, args []string) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := errors.Join(checkPrograms(c.Runc, c.CNI), checkRoot()); err != nil {
+	if err := errors.Join(checkPrograms(c.Runc, c.CNI), checkRoot(), checkWatchers(len(c.Nodes))); err != nil {
 		return 0, err
 	}
 	if _, err := c.Images(); err != nil {
@@ -36,6 +36,11 @@ func run(ctx context.Context, args []string) (status int, err error) {
 		return 0, err
 	}
 	defer lock.Close()
+	use, err := claimBin(c.Bin)
+	if err != nil {
+		return 0, err
+	}
+	defer use.Close()
 	cl, err := start(c)
 	if err != nil {
 		return 0, err

@@ -51,3 +51,16 @@ func claimState(dir string) (lock *os.File, err error) {
 	}
 	return lock, errors.Join(append(errs, os.Mkdir(filepath.Join(dir, "logs"), 0o755))...)
 }
+
+// claimBin keeps build.sh from removing the programs as an old version, until the returned file is closed.
+func claimBin(dir string) (use *os.File, err error) {
+	use, err = os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster's programs: %w", err)
+	}
+	if err := unix.Flock(int(use.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		use.Close()
+		return nil, fmt.Errorf("%s is being removed: %w", dir, err)
+	}
+	return use, nil
+}
