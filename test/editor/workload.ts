@@ -56,7 +56,7 @@ export class Workload {
     );
     await kubectl('-n', namespace, 'wait', '--for=condition=Ready', '--timeout=60s', 'pod/customer');
     const customer = await kubectl('-n', namespace, 'get', 'pod/customer', '-o', 'jsonpath={.status.podIP}');
-    const log = spawn('kubectl', ['-n', namespace, 'logs', '-f', 'pod/customer'], {
+    const log = spawn('kubectl', ['-n', namespace, 'attach', '--quiet', 'pod/customer'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const answers = new Answers('by');
