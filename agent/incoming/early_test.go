@@ -34,14 +34,23 @@ func (f *farEnd) dialBegun(t *testing.T, client *testpod.Client) *net.TCPConn {
 // firsts is the memory for first bytes of a session that shares none.
 const firsts = 16 << 20 / 6
 
-// freed checks that the memory for first bytes is given back.
+// freed checks that the memory for first bytes and wide buffers is given back.
 func (f *farEnd) freed(t *testing.T) {
 	t.Helper()
-	testkit.Eventually(t, "first bytes dropped", func() bool {
-		f.opts.Memory.firsts.mu.Lock()
-		defer f.opts.Memory.firsts.mu.Unlock()
-		return f.opts.Memory.firsts.left == firsts
-	})
+	for what, b := range map[string]*budget{"first bytes": f.opts.Memory.firsts, "wide buffers": f.opts.Memory.sockets} {
+		testkit.Eventually(t, what+" given back", func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return b.left == firsts
+		})
+	}
+}
+
+// spent says whether any wide buffers are in use.
+func (m *Memory) spent() bool {
+	m.sockets.mu.Lock()
+	defer m.sockets.mu.Unlock()
+	return m.sockets.left < firsts
 }
 
 // received is what a connection brought and how it ended.

@@ -135,7 +135,11 @@ func limitMemory(t *testing.T, limit int) limited {
 // start starts a helper in the cgroup and waits for its first line.
 func (c limited) start(t *testing.T, cmd *exec.Cmd, oom int) {
 	t.Helper()
-	shell := fmt.Sprintf("echo 0 > %s/cgroup.procs && echo %d > /proc/self/oom_score_adj && exec %s", c.dir, oom, cmd.Path)
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell := fmt.Sprintf("echo 0 > %s/cgroup.procs && echo %d > /proc/self/oom_score_adj && exec %s", c.dir, oom, program)
 	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", shell}
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()

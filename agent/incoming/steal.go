@@ -21,9 +21,13 @@ import (
 // round trip to most clients, shorter than the agent's own end may take.
 const lateHandshakes = 500 * time.Millisecond
 
-// headPatience is how long a connection to a port with probes waits for the client's first bytes before it is offered
-// without them. Kubelets send at once; of others, only those pay that wait for the server to speak first.
-const headPatience = 200 * time.Millisecond
+// How long a connection to a port with probes waits before it is offered. headPatience is for the client's first bytes:
+// kubelets send at once, and of others only those pay that wait for the server to speak first. restPatience is for the
+// rest of what begins as a probe does.
+const (
+	headPatience = 200 * time.Millisecond
+	restPatience = 5 * time.Second
+)
 
 // steal is a stolen port.
 type steal struct {
@@ -139,7 +143,10 @@ func (st *steal) isProbe(client *early) bool {
 	if len(st.probes) == 0 {
 		return false
 	}
-	client.look(headPatience, func(head []byte) bool { return st.probes.judge(head) != undecided })
+	client.look(headPatience, func(head []byte) bool { return len(head) > 0 })
+	if len(client.kept) > 0 {
+		client.look(restPatience, func(head []byte) bool { return st.probes.judge(head) != undecided })
+	}
 	return st.probes.judge(client.kept) == isProbe
 }
 
