@@ -21,38 +21,35 @@ import (
 const enforceLabel = "pod-security.kubernetes.io/enforce"
 
 // choose says which kind of agent it will be. Whether programs may be run in it is known before anything is created:
-// what an ephemeral container leaves in the pod's specification stays there. The requests are made all at once.
+// what an ephemeral container leaves in the pod's specification stays there.
 func (a *Attacher) choose(ctx context.Context, in Instance, name string) (string, error) {
-	var ephemeral, job error
-	var group errgroup.Group
-	if a.Agent.Kind != config.AgentJob {
-		group.Go(func() error { ephemeral = a.tryEphemeral(ctx, in, name); return nil })
+	if a.Agent.Kind == config.AgentJob {
+		return config.AgentJob, a.tryJob(ctx, in)
 	}
-	if a.Agent.Kind != config.AgentEphemeral {
-		group.Go(func() error { job = a.tryJob(ctx, in); return nil })
-	}
-	_ = group.Wait()
-	switch {
-	case a.Agent.Kind == config.AgentJob:
-		return config.AgentJob, job
-	case ephemeral == nil || a.Agent.Kind == config.AgentEphemeral:
+	ephemeral := a.tryEphemeral(ctx, in, name)
+	if ephemeral == nil || a.Agent.Kind == config.AgentEphemeral || !isRefusal(ephemeral) {
 		return config.AgentEphemeral, ephemeral
-	case job == nil:
-		a.log().Info("the cluster does not admit an ephemeral container", zap.Error(ephemeral))
-		return config.AgentJob, nil
 	}
-	return "", neither(ephemeral, job)
+	job := a.tryJob(ctx, in)
+	if job != nil {
+		return "", neither(ephemeral, job)
+	}
+	a.log().Info("the cluster does not admit an ephemeral container", zap.Error(ephemeral))
+	return config.AgentJob, nil
+}
+
+// isRefusal tells that the cluster does not want an agent of this kind; another kind may do.
+func isRefusal(err error) bool {
+	id := fault.As(err).ID
+	return id == fault.AgentRefused || id == fault.Forbidden
 }
 
 // neither says why no kind is possible: the first kind's reason, and the second's in its hint.
 func neither(ephemeral, job error) error {
-	first, second := fault.As(ephemeral), fault.As(job)
-	if first.ID == second.ID && first.ID != fault.AgentRefused && first.ID != fault.Forbidden {
-		return ephemeral
-	}
+	first := fault.As(ephemeral)
 	return &fault.Fault{
 		ID: first.ID, What: first.What, Err: first.Err,
-		Hint: fmt.Sprintf("%s\nAn agent in a pod of its own (\"kind\": \"job\") is not possible either: %s", first.Advice(), second.Summary()),
+		Hint: fmt.Sprintf("%s\nAn agent in a pod of its own (\"kind\": \"job\") is not possible either: %s", first.Advice(), fault.As(job).Summary()),
 	}
 }
 
@@ -61,7 +58,7 @@ func (a *Attacher) tryEphemeral(ctx context.Context, in Instance, name string) e
 	var group errgroup.Group
 	group.Go(func() error {
 		_, err := a.patch(ctx, in, name, true)
-		return refusedFault(err, "add the agent to "+in.String())
+		return addFault(err, in)
 	})
 	group.Go(func() error { return a.mayExec(ctx, in.Pod.Namespace) })
 	return group.Wait()

@@ -51,7 +51,9 @@ func (n Needs) beside(in Instance) *corev1.SecurityContext {
 	sc := confined()
 	caps := n.network()
 	user, known := userOf(in)
-	if len(caps) == 0 && (known || !n.Process) {
+	// A privileged target has every capability, which nobody else gets: it takes SYS_PTRACE to look into it.
+	privileged := ptr.Deref(contextOf(in).Privileged, false)
+	if len(caps) == 0 && (known && !privileged || !n.Process) {
 		n.asTarget(sc, in, user, known)
 		return sc
 	}

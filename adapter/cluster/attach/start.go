@@ -39,7 +39,7 @@ func (a *Attacher) start(ctx context.Context, in Instance) (*agent, error) {
 func (a *Attacher) startEphemeral(ctx context.Context, in Instance, name string) (*agent, error) {
 	pod, err := a.patch(ctx, in, name, false)
 	if err != nil {
-		return nil, refusedFault(err, "add the agent to "+in.String())
+		return nil, addFault(err, in)
 	}
 	a.log().Info("agent added", zap.String("pod", in.Pod.Name), zap.String("container", name))
 	if err := a.awaitEphemeral(ctx, pod, name); err != nil {
@@ -75,6 +75,14 @@ func (a *Attacher) startJob(ctx context.Context, job *batchv1.Job) (_ *agent, er
 		return nil, err
 	}
 	return &agent{Namespace: job.Namespace, Pod: pod, Container: container, Job: job.Name, Started: true}, nil
+}
+
+// addFault says why an agent cannot be added to in's pod.
+func addFault(err error, in Instance) error {
+	if apierrors.IsNotFound(err) {
+		return fault.New(fault.TargetGone, in.String()+" is gone", nil)
+	}
+	return refusedFault(err, "add the agent to "+in.String())
 }
 
 // refusedFault tells a policy's refusal of the agent from a permission that is missing.
