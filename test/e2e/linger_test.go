@@ -13,8 +13,8 @@ import (
 	"podstep.dev/internal/testkit/visit"
 )
 
-// Aims of the time from F5 to the first stolen request, with the image on the node and the debuggee built, on a quiet machine;
-// see docs/performance.md.
+// Aims of the time from F5 to the first stolen request, with the image on the node and the debuggee built. They are for a quiet
+// machine: the test prints how long it took, and fails by nothing but its patience.
 const (
 	aimCold      = 1500 * time.Millisecond
 	aimLingering = 300 * time.Millisecond
@@ -40,9 +40,6 @@ func TestNextSessionTakesTheLingeringAgent(t *testing.T) {
 				r := s.await(c, "the debuggee answers", began, visit.By("debuggee"))
 				took := r.Ended().Sub(began)
 				t.Logf("%s, %s: F5 to the first stolen request in %v, aim %v", kind, round.name, took.Round(time.Millisecond), round.aim)
-				if took > 5*round.aim {
-					t.Errorf("the first stolen request came %v after F5, the aim is %v", took, round.aim)
-				}
 				over := time.Now()
 				s.disconnect(d)
 				s.served(c, over)

@@ -63,6 +63,17 @@ func newStage(t *testing.T, labels ...string) *stage {
 	return s
 }
 
+// colleague is another ordinary user at a desk of his own, in the same namespace.
+func (s *stage) colleague(user string) *stage {
+	s.t.Helper()
+	other := *s
+	other.Desk, other.port = desk.New(s.ctx, s.t, s.kit), freePort(s.t)
+	other.BecomeOrdinary()
+	other.login(nil)
+	other.Env = append(other.Env, "USER="+user)
+	return &other
+}
+
 // remove deletes the namespace. It does not wait for that: nothing of it can reach another test.
 func (s *stage) remove() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), patience)

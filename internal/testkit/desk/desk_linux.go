@@ -104,7 +104,7 @@ func (d *Desk) Program(path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(d.ctx, path, args...)
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+d.Runtime, d.mark)
 	if d.uid >= 0 {
-		cmd.Env = append(cmd.Env, "HOME="+d.Home)
+		cmd.Env = append(cmd.Env, "HOME="+d.Home, "USER=alice")
 		cmd.Dir = d.Home
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(d.uid), Gid: uint32(d.uid)}}
 	}

@@ -6,6 +6,7 @@
 //	visitor resolve NAME...    print a line of JSON for each name
 //	visitor env                print the environment and the hostname as JSON
 //	visitor serve PORT TEXT    answer every HTTP request with the text
+//	visitor fail PORT          answer every HTTP request with an error
 //	visitor look UID           print what runs in the pod of that UID and which packet filter tables it has, as JSON; needs
 //	                           the node's processes and every privilege
 //	visitor signal NAME PID    send KILL, STOP, CONT or TERM to a process of the node
@@ -56,7 +57,11 @@ func run(ctx context.Context, args []string) error {
 		hostname, err := os.Hostname()
 		return errors.Join(err, json.NewEncoder(os.Stdout).Encode(map[string]any{"hostname": hostname, "env": os.Environ()}))
 	case len(args) == 3 && args[0] == "serve":
-		return http.ListenAndServe(":"+args[1], http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, args[2]) }))
+		return serve(ctx, args[1], func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, args[2]) })
+	case len(args) == 2 && args[0] == "fail":
+		return serve(ctx, args[1], func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "on purpose", http.StatusInternalServerError)
+		})
 	case len(args) == 2 && args[0] == "look":
 		seen, err := look(args[1])
 		return errors.Join(err, json.NewEncoder(os.Stdout).Encode(seen))
@@ -67,6 +72,13 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	}
 	return fmt.Errorf("unknown arguments %q", args)
+}
+
+// serve answers on a port until ctx ends.
+func serve(ctx context.Context, port string, answer http.HandlerFunc) error {
+	server := &http.Server{Addr: ":" + port, Handler: answer}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	return server.ListenAndServe()
 }
 
 func send(name, pid string) error {
