@@ -13,9 +13,6 @@ import (
 	"podstep.dev/test/cluster/internal/node"
 )
 
-// marker is the file that makes a directory a state directory. Whoever runs the cluster has it locked.
-const marker = "podstep-cluster"
-
 // claimState makes dir an empty state directory and locks it until the returned file is closed. A directory with anything else in it
 // is left alone.
 func claimState(dir string) (lock *os.File, err error) {
@@ -29,13 +26,13 @@ func claimState(dir string) (lock *os.File, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("empty the state directory: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, marker)); err != nil && len(entries) > 0 {
+	if _, err := os.Stat(filepath.Join(dir, node.Marker)); err != nil && len(entries) > 0 {
 		return nil, fmt.Errorf("%s is not empty and no cluster's: choose another state directory", dir)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
-	lock, err = os.OpenFile(filepath.Join(dir, marker), os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err = os.OpenFile(filepath.Join(dir, node.Marker), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
@@ -45,7 +42,7 @@ func claimState(dir string) (lock *os.File, err error) {
 	}
 	var errs []error
 	for _, e := range entries {
-		if e.Name() != marker {
+		if e.Name() != node.Marker {
 			errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
 		}
 	}

@@ -121,23 +121,30 @@ func (c *Config) pid(i int) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s is not running: %w", c.Nodes[i].Name, err)
 	}
-	pid := strings.TrimSpace(string(text))
-	if i == 0 && syscall.Kill(atoi(pid), 0) != nil {
-		return "", fmt.Errorf("the cluster of %s has ended", c.State)
-	}
-	return pid, nil
+	return strings.TrimSpace(string(text)), nil
 }
 
-func atoi(s string) int {
-	n, err := strconv.Atoi(s)
+// Marker is the file that makes a directory a state directory. Whoever runs the cluster has it locked.
+const Marker = "podstep-cluster"
+
+// running tells by an error that the cluster has ended: its process ids may be others' now.
+func (c *Config) running() error {
+	marker, err := os.Open(filepath.Join(c.State, Marker))
 	if err != nil {
-		return -1 << 30 // no process
+		return fmt.Errorf("look whether the cluster is running: %w", err)
 	}
-	return n
+	defer marker.Close()
+	if syscall.Flock(int(marker.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
+		return fmt.Errorf("the cluster of %s has ended", c.State)
+	}
+	return nil
 }
 
 // Root is the path, outside, of a node's root directory.
 func (c *Config) Root() (string, error) {
+	if err := c.running(); err != nil {
+		return "", err
+	}
 	pid, err := c.pid(0)
 	if err != nil {
 		return "", err
@@ -154,6 +161,9 @@ func (c *Config) Root() (string, error) {
 
 // Enter is the command, outside, that runs args inside the node.
 func (c *Config) Enter(args ...string) ([]string, error) {
+	if err := c.running(); err != nil {
+		return nil, err
+	}
 	pid, err := c.pid(0)
 	if err != nil {
 		return nil, err
