@@ -21,7 +21,7 @@ const (
 	// part is the part of a limit that buffers may take.
 	part = 8
 	// Program is about what an agent takes beside its buffers.
-	Program = 16 << 20
+	Program = 12 << 20
 	// unlimited is more than any limit: version 1 of cgroups has no other word for none (PAGE_COUNTER_MAX).
 	unlimited = 1 << 50
 )
@@ -57,9 +57,9 @@ func limit(root, membership string) int {
 		controllers, path, _ := strings.Cut(rest, ":")
 		switch {
 		case id == "0" && controllers == "":
-			lowest = lower(lowest, limit2(filepath.Join(root, "sys/fs/cgroup"), path))
+			lowest = Lower(lowest, limit2(filepath.Join(root, "sys/fs/cgroup"), path))
 		case controllers == "memory":
-			lowest = lower(lowest, limit1(filepath.Join(root, "sys/fs/cgroup/memory"), path))
+			lowest = Lower(lowest, limit1(filepath.Join(root, "sys/fs/cgroup/memory"), path))
 		}
 	}
 	return lowest
@@ -70,7 +70,7 @@ func limit2(mount, path string) int {
 	lowest := 0
 	for dir := inside(mount, path); ; dir = filepath.Dir(dir) {
 		if text, err := os.ReadFile(filepath.Join(dir, "memory.max")); err == nil {
-			lowest = lower(lowest, number(string(text)))
+			lowest = Lower(lowest, number(string(text)))
 		}
 		if dir == mount || len(dir) < len(mount) {
 			return lowest
@@ -110,8 +110,8 @@ func number(text string) int {
 	return int(n)
 }
 
-// lower is the lower of two limits, either of which may be none.
-func lower(a, b int) int {
+// Lower is the lower of two limits, either of which may be none.
+func Lower(a, b int) int {
 	if a == 0 || b == 0 {
 		return max(a, b)
 	}

@@ -27,11 +27,7 @@ const another = 12345
 // noDoor is a path at which that user may make no socket, like any in a container's /dev.
 func noDoor(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "door")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := shortDir(t)
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -120,7 +120,7 @@ func reside(s settings) (err error) {
 	log.Info("resident", zap.String("version", program.Version()), zap.String("container", s.container), zap.Int("pid", t.PID()))
 	d, err := door.Open(s.socket, log.Named("door"))
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
-		limitProcess(log, t.PID())
+		limitProcess(log, t.PID(), s.memoryLimit)
 		log.Info("as this user there is no door: each session is served by the program that joins", zap.Int("uid", os.Geteuid()))
 		return hold(ctx, s, t)
 	}
@@ -165,7 +165,7 @@ func hold(ctx context.Context, s settings, t *target.Target) error {
 func (s settings) options(log *zap.Logger, t *target.Target) agent.Options {
 	return agent.Options{
 		Log: log, Target: t, Steal: s.steal, Lifetime: s.lifetime, Unjoined: s.unjoined,
-		Memory: limitProcess(log, t.PID()),
+		Memory: limitProcess(log, t.PID(), s.memoryLimit),
 	}
 }
 

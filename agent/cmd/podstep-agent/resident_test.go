@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,21 +23,29 @@ type residentProcess struct {
 	*exec.Cmd
 	t      *testing.T
 	socket string
-	log    *testkit.Output
-	waited chan struct{}
-	err    error
+	// program is what joins instead of the test's own.
+	program string
+	log     *testkit.Output
+	waited  chan struct{}
+	err     error
 }
 
 // startResident runs a resident with a door of its own, and without a container to look for; it ends with the test.
 func startResident(t *testing.T, args ...string) *residentProcess {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "door") // short enough for a socket's address
+	socket := shortDir(t) + "/sock"
+	return runResident(t, socket, residentCommand(t, socket, args...))
+}
+
+// shortDir is a directory whose name is short enough for a socket's address.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "door")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "sock")
-	return runResident(t, socket, residentCommand(t, socket, args...))
+	return dir
 }
 
 func residentCommand(t *testing.T, socket string, args ...string) *exec.Cmd {
@@ -94,6 +101,9 @@ func (r *residentProcess) join(holder, session string) *agentProcess {
 func (r *residentProcess) command(name string) *exec.Cmd {
 	cmd := testpod.Helper(r.t, "agent", name, "--socket", r.socket)
 	cmd.SysProcAttr.Credential = r.SysProcAttr.Credential
+	if r.program != "" {
+		cmd.Path, cmd.Args[0] = r.program, r.program
+	}
 	return cmd
 }
 

@@ -67,7 +67,7 @@ func run(pid int, level string, drain time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	err = agent.New(agent.Options{Log: log, Target: t, Drain: drain, Memory: limitProcess(log, pid)}).Serve(ctx, conn)
+	err = agent.New(agent.Options{Log: log, Target: t, Drain: drain, Memory: limitProcess(log, pid, 0)}).Serve(ctx, conn)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -75,12 +75,13 @@ func run(pid int, level string, drain time.Duration) (err error) {
 }
 
 // limitProcess keeps the process within what an agent may take of the pod of the process target, and returns the cap on
-// its buffers in bytes. GOMEMLIMIT overrides what the Go runtime aims to stay below.
-func limitProcess(log *zap.Logger, target int) (buffers int) {
+// its buffers in bytes. told is the memory limit that somebody else knows, 0 for none. GOMEMLIMIT overrides what the Go runtime
+// aims to stay below.
+func limitProcess(log *zap.Logger, target, told int) (buffers int) {
 	if err := memory.Sacrifice(); err != nil {
 		log.Warn("memory", zap.Error(err))
 	}
-	limit := memory.Limit(target)
+	limit := memory.Lower(memory.Limit(target), told)
 	buffers = memory.Cap(limit)
 	log.Debug("memory", zap.Int("limit", limit), zap.Int("buffers", buffers))
 	if os.Getenv("GOMEMLIMIT") == "" {

@@ -19,6 +19,8 @@ type settings struct {
 	enter                          bool
 	steal                          agent.Steal
 	lifetime, unjoined             time.Duration
+	// memoryLimit is the pod's in bytes; 0 when whoever started the agent knows none.
+	memoryLimit int
 }
 
 // readSettings reads resident's arguments; what is wrong with them is written to words too.
@@ -38,13 +40,14 @@ func readSettings(args []string, words io.Writer) (s settings, err error) {
 	})
 	flags.DurationVar(&s.lifetime, "lifetime", 24*time.Hour, "end everything after this time")
 	flags.DurationVar(&s.unjoined, "unjoined", 30*time.Second, "end after this time without a link")
+	flags.IntVar(&s.memoryLimit, "memory-limit", 0, "memory limit of the pod in `bytes`, where the agent cannot see it")
 	flags.StringVar(&s.socket, "socket", door.Path, "`path` of the door")
 	flags.StringVar(&s.level, "log", "info", "debug, info, warn or error")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
-	if flags.NArg() > 0 || s.enter && s.container == "" || s.lifetime <= 0 || s.unjoined <= 0 {
-		err = errors.New("podstep-agent resident: no arguments, --enter with --container only, and times above zero")
+	if flags.NArg() > 0 || s.enter && s.container == "" || s.lifetime <= 0 || s.unjoined <= 0 || s.memoryLimit < 0 {
+		err = errors.New("podstep-agent resident: no arguments, --enter with --container only, times above zero, and no negative limit")
 		_, _ = fmt.Fprintln(words, err)
 	}
 	return s, err
