@@ -21,7 +21,7 @@ const (
 	// part is the part of a limit that buffers may take.
 	part = 8
 	// Program is about what an agent takes beside its buffers.
-	Program = 12 << 20
+	Program = 16 << 20
 	// unlimited is more than any limit: version 1 of cgroups has no other word for none (PAGE_COUNTER_MAX).
 	unlimited = 1 << 50
 )
