@@ -103,6 +103,8 @@ func (l *Link) startFault(err error, ag agent) error {
 	switch {
 	case errors.Is(err, exec.ErrLost):
 		return place.Temporary(fault.New(fault.LinkLost, fmt.Sprintf("the connection to the agent (%s) broke", ag), err))
+	case errors.As(err, &exit) && isNoProgram(exit):
+		return fault.New(fault.AgentImage, fmt.Sprintf("the agent's image (%s) has no program that runs on the node", ag), err)
 	case errors.As(err, &exit) && !ag.Started, isGone(err):
 		return fmt.Errorf("%w: %w", errGone, err)
 	case errors.As(err, &exit):
@@ -117,6 +119,11 @@ func execFault(err error, ag agent) error {
 		return fmt.Errorf("%w: %w", errGone, err)
 	}
 	return api.Fault(err, fmt.Sprintf("run the link to the agent (%s)", ag))
+}
+
+// isNoProgram tells an image without the agent's program, or with one of another architecture, by the words of runc and crun.
+func isNoProgram(e *exec.ExitError) bool {
+	return e.Code == 0 && (strings.Contains(e.Text, "no such file or directory") || strings.Contains(e.Text, "exec format error") || strings.Contains(e.Text, "executable file not found"))
 }
 
 // isGone tells that there is no such container running: the kubelet says so in words alone.

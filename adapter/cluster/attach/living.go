@@ -89,6 +89,17 @@ func Ephemerals(pod *corev1.Pod) []string {
 	return names
 }
 
+// pending is the name of an agent that was added to the pod and does not run yet, and would suit; "" if there is none. Two
+// sessions that begin at once share it, and an image that cannot be had does not fill the pod's specification.
+func (a *Attacher) pending(in Instance) string {
+	for _, s := range in.Pod.Status.EphemeralContainerStatuses {
+		if c := ephemeralSpec(in.Pod, s.Name); strings.HasPrefix(s.Name, prefix) && s.State.Waiting != nil && suits(in, c) && c.Image == a.image() {
+			return s.Name
+		}
+	}
+	return ""
+}
+
 func ephemeralSpec(pod *corev1.Pod, name string) *corev1.EphemeralContainer {
 	for i, c := range pod.Spec.EphemeralContainers {
 		if c.Name == name {

@@ -98,3 +98,23 @@ func TestAnAgentInAPodOfItsOwnIsReused(t *testing.T) {
 		t.Errorf("got %v, %v, of another container", got, err)
 	}
 }
+
+func TestAnAgentThatIsBeingStartedIsWaitedFor(t *testing.T) {
+	needs := Needs{Steal: true, Process: true}
+	a := attacher()
+	for name, tc := range map[string]struct {
+		state corev1.ContainerState
+		image string
+		want  string
+	}{
+		"of the same image": {waiting("ContainerCreating", ""), a.Image, "podstep-a"},
+		"of another image":  {waiting("ImagePullBackOff", ""), "podstep.dev/agent:other", ""},
+		"it ended":          {terminated(1, "Error", ""), a.Image, ""},
+	} {
+		in := with(instance(0, needs), "podstep-a", needs, tc.state)
+		in.Pod.Spec.EphemeralContainers[0].Image = tc.image
+		if got := a.pending(in); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}

@@ -23,6 +23,10 @@ var errTaken = errors.New("another agent is there")
 
 // start starts an agent and waits until it runs.
 func (a *Attacher) start(ctx context.Context, in Instance) (*agent, error) {
+	if name := a.pending(in); name != "" && a.Agent.Kind != config.AgentJob {
+		a.say("waiting for the agent beside %s", in)
+		return a.runningEphemeral(ctx, in, in.Pod, name)
+	}
 	name := newName()
 	kind, err := a.choose(ctx, in, name)
 	if err != nil {
@@ -42,6 +46,11 @@ func (a *Attacher) startEphemeral(ctx context.Context, in Instance, name string)
 		return nil, addFault(err, in)
 	}
 	a.log().Info("agent added", zap.String("pod", in.Pod.Name), zap.String("container", name))
+	return a.runningEphemeral(ctx, in, pod, name)
+}
+
+// runningEphemeral waits for an agent that was added.
+func (a *Attacher) runningEphemeral(ctx context.Context, in Instance, pod *corev1.Pod, name string) (*agent, error) {
 	if err := a.awaitEphemeral(ctx, pod, name); err != nil {
 		return nil, err
 	}

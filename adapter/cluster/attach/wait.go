@@ -21,6 +21,8 @@ import (
 const (
 	// patience bounds how long an agent may take to run; that includes pulling its image of some megabytes.
 	patience = 2 * time.Minute
+	// slowness is when the person is told that it takes long.
+	slowness = 5 * time.Second
 	// pause is between two watches that the API server ended.
 	pause = 200 * time.Millisecond
 	// statusTaken is the exit status of an agent that finds another one in the target's network (sysexits.h, EX_TEMPFAIL).
@@ -43,6 +45,9 @@ func (a *Attacher) awaitEphemeral(ctx context.Context, pod *corev1.Pod, name str
 			return false, fault.New(fault.TargetGone, fmt.Sprintf("pod/%s is being deleted", pod.Name), nil)
 		}
 		return false, nil
+	}
+	if done, err := look(pod); done || err != nil {
+		return err
 	}
 	opts := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", pod.Name).String(), ResourceVersion: pod.ResourceVersion}
 	_, err := a.await(ctx, &p, pod.Namespace, opts, look)
@@ -82,6 +87,8 @@ func (a *Attacher) await(ctx context.Context, p *progress, namespace string, opt
 	late := errors.New("late")
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, late)
 	defer cancel()
+	slow := time.AfterFunc(slowness, func() { a.say("the agent is not running yet; its image may be on its way to the node") })
+	defer slow.Stop()
 	for {
 		pod, err := a.follow(ctx, namespace, opts, look)
 		if pod != nil || err != nil && ctx.Err() == nil {

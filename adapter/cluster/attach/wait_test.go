@@ -80,7 +80,7 @@ func TestAwaitSaysWhatTheKubeletSays(t *testing.T) {
 func TestAwaitTellsThatAnotherAgentIsThere(t *testing.T) {
 	w := watch.NewFakeWithChanSize(1, false)
 	w.Modify(podWith(terminated(statusTaken, "Error", "taken")))
-	if err := watched(w).awaitEphemeral(t.Context(), podWith(running), "podstep-x"); !errors.Is(err, errTaken) {
+	if err := watched(w).awaitEphemeral(t.Context(), podWith(corev1.ContainerState{}), "podstep-x"); !errors.Is(err, errTaken) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -99,7 +99,7 @@ func TestAwaitEndsWithThePodOrTheCaller(t *testing.T) {
 	deleted := watch.NewFakeWithChanSize(1, false)
 	deleted.Delete(podWith(running))
 	var f *fault.Fault
-	if err := watched(deleted).awaitEphemeral(t.Context(), podWith(running), "podstep-x"); !errors.As(err, &f) || f.ID != fault.TargetGone {
+	if err := watched(deleted).awaitEphemeral(t.Context(), podWith(corev1.ContainerState{}), "podstep-x"); !errors.As(err, &f) || f.ID != fault.TargetGone {
 		t.Errorf("got %v, want that the target is gone", err)
 	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("the editor went"))
@@ -107,7 +107,7 @@ func TestAwaitEndsWithThePodOrTheCaller(t *testing.T) {
 	silent := watch.NewFake()
 	defer silent.Stop()
 	go func() { <-ctx.Done(); silent.Stop() }()
-	if err := watched(silent).awaitEphemeral(ctx, podWith(running), "podstep-x"); !errors.As(err, &f) || !strings.Contains(f.Error(), "the editor went") {
+	if err := watched(silent).awaitEphemeral(ctx, podWith(corev1.ContainerState{}), "podstep-x"); !errors.As(err, &f) || !strings.Contains(f.Error(), "the editor went") {
 		t.Errorf("got %v", err)
 	}
 }
