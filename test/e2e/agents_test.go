@@ -198,7 +198,9 @@ func TestAgentForEnvironmentAloneAddsNothing(t *testing.T) {
 		t.Errorf("the stock answers %q: %v", out, err)
 	}
 	agents := s.fresh(&pod).Spec.EphemeralContainers
-	slices.SortFunc(agents, func(a, b corev1.EphemeralContainer) int { return strings.Compare(a.TargetContainerName, b.TargetContainerName) })
+	slices.SortFunc(agents, func(a, b corev1.EphemeralContainer) int {
+		return strings.Compare(a.TargetContainerName, b.TargetContainerName)
+	})
 	if len(agents) != 2 || agents[0].TargetContainerName != "" || agents[1].TargetContainerName != "shop" {
 		t.Fatalf("want an agent in the pod alone, and one in the container's process namespace: %s", marshal(agents))
 	}

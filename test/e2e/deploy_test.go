@@ -63,7 +63,7 @@ func (o shop) container(name string) corev1.Container {
 	return corev1.Container{
 		Name: name, Image: testImage, ImagePullPolicy: corev1.PullIfNotPresent, Command: o.command,
 		Ports: []corev1.ContainerPort{{ContainerPort: o.port}},
-		Env:   []corev1.EnvVar{{Name: "ANSWERED_BY", Value: "target"}, {Name: "SHOP_COLOUR", Value: "orange"}},
+		Env:   []corev1.EnvVar{{Name: "ANSWERED_BY", Value: "target"}, {Name: "SHOP_COLOUR", Value: "orange"}, {Name: "CONTAINER", Value: name}},
 	}
 }
 

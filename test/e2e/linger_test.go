@@ -3,13 +3,16 @@
 package e2e
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
-	"podstep.dev/internal/testkit/desk"
+	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/testkit/visit"
 )
 
@@ -21,46 +24,64 @@ const (
 )
 
 // TestNextSessionTakesTheLingeringAgent : with a linger, an idle agent without any rule is all that a session leaves, and the
-// next one starts with it, sooner. It is not parallel, because it measures.
+// next one starts with it, sooner. It is not parallel, because it measures. "podstep run" is F5 without a debugger's own start.
 func TestNextSessionTakesTheLingeringAgent(t *testing.T) {
 	for _, kind := range []string{"ephemeral", "job"} {
 		t.Run(kind, func(t *testing.T) {
 			s := newStage(t)
 			s.deploy(shop{})
 			s.service("shop", "shop")
-			c := s.hastyCustomer("http://shop", 10*time.Millisecond)
+			c := s.hastyCustomer("http://shop", 5*time.Millisecond)
 			s.await(c, "the target answers", time.Time{}, visit.By("target"))
-			var before []string
-			for _, round := range []struct {
-				name string
-				aim  time.Duration
-			}{{"cold", aimCold}, {"lingering", aimLingering}} {
-				began := time.Now()
-				d := s.launched(s.mirror("deployment/shop", linger(kind, 60)))
-				r := s.await(c, "the debuggee answers", began, visit.By("debuggee"))
-				took := r.Ended().Sub(began)
-				t.Logf("%s, %s: F5 to the first stolen request in %v, aim %v", kind, round.name, took.Round(time.Millisecond), round.aim)
-				over := time.Now()
-				s.disconnect(d)
-				s.served(c, over)
-				s.onlyIdleAgents(d)
-				now := s.everyAgent()
-				if before != nil && !slices.Equal(before, now) {
-					t.Errorf("the next session has the agents %v, those of the last were %v", now, before)
-				}
-				before = now
+			cold, first := s.ranOnce(c, kind)
+			t.Logf("%s: start to the first stolen request in %v, aim %v", kind, cold.Round(time.Millisecond), aimCold)
+			lingering, second := s.ranOnce(c, kind)
+			t.Logf("%s, lingering: start to the first stolen request in %v, aim %v", kind, lingering.Round(time.Millisecond), aimLingering)
+			if len(first) != 1 || !slices.Equal(first, second) {
+				t.Errorf("the sessions had the agents %v and %v, want the same one", first, second)
 			}
-			if len(before) != 1 {
-				t.Errorf("agents %v linger, want one", before)
+			began := time.Now()
+			d := s.launched(s.mirror("deployment/shop", linger(kind, 1)))
+			r := s.await(c, "the debuggee answers", began, visit.By("debuggee"))
+			t.Logf("%s, lingering, with dlv: F5 to the first stolen request in %v", kind, r.Ended().Sub(began).Round(time.Millisecond))
+			if now := s.everyAgent(); !slices.Equal(first, now) {
+				t.Errorf("a session under dlv has the agents %v, want %v", now, first)
 			}
+			s.disconnect(d)
 		})
 	}
 }
 
-// onlyIdleAgents fails the test unless agents without any rule are all that is left of a session.
-func (s *stage) onlyIdleAgents(d *desk.Session) {
+// ranOnce steals in a run until the first request, which came so long after its start, and names the agents that linger.
+func (s *stage) ranOnce(c *customer, kind string) (took time.Duration, lingering []string) {
 	s.t.Helper()
-	s.exited(d)
+	var words testkit.Output
+	cmd := s.Command("run", "--target", "deployment/shop", "--steal", fmt.Sprintf("80:%d", s.port), "--agent", kind, "--linger", "60",
+		"--env", "ANSWERED_BY=debuggee", "--env", fmt.Sprintf("SHOP_PORT=%d", s.port), "--", filepath.Join(s.kit, "shop"))
+	cmd.Stdout, cmd.Stderr = &words, &words
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		if s.t.Failed() {
+			s.t.Logf("podstep said:\n%s", words.String())
+		}
+	})
+	r := s.await(c, "the debuggee answers", began, visit.By("debuggee"))
+	over := time.Now()
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		s.t.Fatal(err)
+	}
+	_ = cmd.Wait() // the shop ends by the signal
+	s.served(c, over)
+	s.onlyIdleAgents()
+	return r.Ended().Sub(began), s.everyAgent()
+}
+
+// onlyIdleAgents fails the test unless agents without any rule are all that is left of a session.
+func (s *stage) onlyIdleAgents() {
+	s.t.Helper()
 	s.eventually("nothing is left at the desk", func() bool { return s.Leftover() == "" && len(s.Files()) == 0 })
 	for _, pod := range s.pods("shop") {
 		seen, err := s.look(s.ctx, &pod)

@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"podstep.dev/internal/testkit/desk"
@@ -95,6 +96,16 @@ func (s *stage) login(change func(*clientcmdapi.AuthInfo)) {
 		s.t.Fatal(err)
 	}
 	s.Env = append(s.Env, "KUBECONFIG="+s.Write("kubeconfig", config))
+}
+
+// writeConfig writes a kubeconfig of the person's and returns its path.
+func (s *stage) writeConfig(name string, config *clientcmdapi.Config) string {
+	s.t.Helper()
+	text, err := clientcmd.Write(*config)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.Write(name, text)
 }
 
 // eventually asks the cluster until holds returns true.

@@ -94,22 +94,12 @@ func TestDebuggeeHasThePodsSurroundings(t *testing.T) {
 		}
 	})
 	t.Run("environment", func(t *testing.T) {
-		out, err := s.run(mirror, s.visitor(), "env")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got struct {
-			Hostname string
-			Env      []string
-		}
-		if err := json.Unmarshal([]byte(out), &got); err != nil {
-			t.Fatal(err)
-		}
-		if !slices.ContainsFunc(pods, func(p corev1.Pod) bool { return p.Name == got.Hostname }) {
-			t.Errorf("the hostname is %q, want a pod's of %s", got.Hostname, names)
+		hostname, env := s.environment(mirror)
+		if !slices.ContainsFunc(pods, func(p corev1.Pod) bool { return p.Name == hostname }) {
+			t.Errorf("the hostname is %q, want a pod's", hostname)
 		}
 		for _, want := range []string{"SHOP_COLOUR=orange", "ANSWERED_BY=target", "KUBERNETES_SERVICE_PORT=443"} {
-			if !slices.Contains(got.Env, want) {
+			if !slices.Contains(env, want) {
 				t.Errorf("the debuggee has no %s", want)
 			}
 		}
