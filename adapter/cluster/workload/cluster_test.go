@@ -21,8 +21,11 @@ import (
 	"podstep.dev/internal/testkit"
 )
 
-// echo is the image of a server on port 8080 that the test cluster has.
-const echo = "test.local/echo:1"
+// Images that the test cluster has: of a program that waits for its end, and of one that says its version.
+const (
+	waits = "test.local/pause:1"
+	ends  = "test.local/coredns:1"
+)
 
 // connect reaches the test cluster, in a namespace made for this test.
 func connect(t *testing.T) *api.Cluster {
@@ -51,10 +54,11 @@ func connect(t *testing.T) *api.Cluster {
 	return c
 }
 
-// apply creates the objects of a YAML text, in the cluster's namespace. IMAGE stands for the image.
+// apply creates the objects of a YAML text, in the cluster's namespace. IMAGE stands for a container that waits, ENDS for
+// one that ends.
 func apply(t *testing.T, c *api.Cluster, text string) {
 	t.Helper()
-	for document := range strings.SplitSeq(strings.ReplaceAll(text, "IMAGE", echo), "\n---\n") {
+	for document := range strings.SplitSeq(strings.NewReplacer("IMAGE", waits, "ENDS", ends+", command: [/coredns, -version]").Replace(text), "\n---\n") {
 		object := &unstructured.Unstructured{}
 		if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
 			t.Fatalf("%v in:\n%s", err, document)

@@ -15,7 +15,6 @@ import (
 
 	"podstep.dev/adapter/cluster/api"
 	"podstep.dev/adapter/cluster/workload"
-	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/wire"
 )
 
@@ -69,9 +68,9 @@ func TestTargetsListsWhatCanBeBorrowed(t *testing.T) {
 		controller("apps/v1", "Deployment", "none", "replicas: 0"),
 		controller("apps/v1", "StatefulSet", "db", "serviceName: db"),
 		controller("apps/v1", "ReplicaSet", "bare", "replicas: 1"),
-		pod("alone", "containers: [{name: istio-proxy, image: IMAGE}, {name: app, image: IMAGE, env: [{name: ADDR, value: \":81\"}], ports: [{containerPort: 81, name: http}]}]"),
+		pod("alone", "containers: [{name: istio-proxy, image: IMAGE}, {name: app, image: IMAGE, ports: [{containerPort: 81, name: http}]}]"),
 		pod("broken", "containers: [{name: app, image: test.local/none:1, imagePullPolicy: Never}]"),
-		pod("over", "restartPolicy: Never\n  containers: [{name: app, image: IMAGE, command: [/echo, env]}]"),
+		pod("over", "restartPolicy: Never\n  containers: [{name: app, image: ENDS}]"),
 		"apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly, annotations: {podstep.dev/steal: filtered-only}}\nspec: {schedule: \"0 0 1 1 *\", jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: app, image: IMAGE}]}}}}}",
 		"apiVersion: v1\nkind: Service\nmetadata: {name: shop}\nspec: {selector: {app: web}, ports: [{port: 80, targetPort: http}]}",
 		"apiVersion: v1\nkind: Service\nmetadata: {name: manual}\nspec: {ports: [{port: 80}]}",
@@ -88,7 +87,7 @@ func TestTargetsListsWhatCanBeBorrowed(t *testing.T) {
 	}
 	listed(t, c, workload.ListOptions{}, lines...)
 
-	agent := corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "podstep-x", Image: echo, Env: []corev1.EnvVar{{Name: "ADDR", Value: ":82"}}}}
+	agent := corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "podstep-x", Image: waits}}
 	alone, err := c.Client.CoreV1().Pods(c.Namespace).Get(t.Context(), "alone", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -131,10 +130,7 @@ func TestTargetsIsQuickWithAThousandPods(t *testing.T) {
 	const pods = 1000
 	crowd := strings.Replace(controller("apps/v1", "Deployment", "crowd", fmt.Sprintf("replicas: %d", pods)), "containers:", "nodeSelector: {no: such}\n      containers:", 1)
 	apply(t, c, crowd)
-	testkit.Eventually(t, "all pods are there and unschedulable", func() bool {
-		list, err := workload.Targets(t.Context(), c, workload.ListOptions{})
-		return err == nil && len(list.Targets) == 1 && list.Targets[0].Status == "Unschedulable" && list.Targets[0].Pods == pods
-	})
+	listed(t, c, workload.ListOptions{}, fmt.Sprintf("deployment/crowd 0/%d Unschedulable app []", pods))
 	best := time.Hour
 	for range 5 {
 		fresh, err := api.Connect(api.Options{Namespace: c.Namespace})
