@@ -64,7 +64,7 @@ func Table() []Permission {
 			Why: "Add the agent to the target's pod.",
 		}, {
 			Resource: "pods/exec", Verbs: []string{"get", "create"}, Feature: Ephemeral,
-			Why: "Speak with the agent. WebSocket asks for get, and since Kubernetes 1.35 for create too, as SPDY does.",
+			Why: "Speak with the agent, and ask it for its sessions. WebSocket asks for get, and since Kubernetes 1.35 for create too, as SPDY does.",
 		}, {
 			Group: "batch", Resource: "jobs", Verbs: []string{"create", "delete"}, Feature: Job, InAgentNamespace: true,
 			Why: "Start the agent's pod on the target's node, and remove it. Who may create Jobs may run any pod that the namespace admits.",
@@ -79,7 +79,7 @@ func Table() []Permission {
 			Why: "Read the Pod Security level of the agent's namespace before anything is created there.",
 		}, {
 			Resource: "pods/exec", Verbs: []string{"get", "create"}, Feature: Job, InAgentNamespace: true,
-			Why: "Speak with the agent. WebSocket asks for get, and since Kubernetes 1.35 for create too, as SPDY does.",
+			Why: "Speak with the agent, and ask it for its sessions. WebSocket asks for get, and since Kubernetes 1.35 for create too, as SPDY does.",
 		},
 	}
 }
