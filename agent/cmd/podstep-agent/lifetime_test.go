@@ -51,7 +51,7 @@ func TestResidentGoesAtOnceWhenTheLastSessionLeaves(t *testing.T) {
 	}
 	began := time.Now()
 	bob.leave(t, 0)
-	r.goes("the last session is over", began, 0, 5*time.Second)
+	r.goes("the last session is over", began, 0, 10*time.Second)
 }
 
 func TestResidentLingersAsAskedAndServesAgain(t *testing.T) {
@@ -59,16 +59,16 @@ func TestResidentLingersAsAskedAndServesAgain(t *testing.T) {
 	alice := r.join("alice", "a1")
 	alice.steal(t, 80)
 	began := time.Now()
-	alice.leave(t, 1)
+	alice.leave(t, 6)
 	// The longest time that anybody asked for counts, whatever the next one says.
 	bob := r.join("bob", "b1")
 	bob.steal(t, 80)
 	bob.leave(t, 0)
-	r.goes("the last session is over", began, time.Second, 10*time.Second)
+	r.goes("the last session is over", began, 6*time.Second, 20*time.Second)
 }
 
 func TestResidentWaitsForALostSession(t *testing.T) {
-	r := startResident(t, "--unjoined", "1s")
+	r := startResident(t, "--unjoined", "5s")
 	alice := r.join("alice", "a1")
 	alice.steal(t, 80)
 	if err := alice.Process.Kill(); err != nil {
@@ -79,12 +79,12 @@ func TestResidentWaitsForALostSession(t *testing.T) {
 	back.steal(t, 80)
 	began := time.Now()
 	_ = back.link.Close()
-	r.goes("the last link was lost and no session came back", began, time.Second, 10*time.Second)
+	r.goes("the last link was lost and no session came back", began, 5*time.Second, 20*time.Second)
 }
 
 func TestResidentEndsItsSessionsWithItsLifetime(t *testing.T) {
 	began := time.Now()
-	r := startResident(t, "--lifetime", "1s")
+	r := startResident(t, "--lifetime", "5s")
 	a := r.join("alice", "a1")
 	sub := a.steal(t, 80)
 	<-a.waited
@@ -97,7 +97,7 @@ func TestResidentEndsItsSessionsWithItsLifetime(t *testing.T) {
 	if len(a.ended) != 1 || a.ended[0].ID != sub.ID || a.ended[0].Refusal.Text != "the agent's lifetime is over" {
 		t.Errorf("told %+v", a.ended)
 	}
-	r.goes("the agent's lifetime is over", began, time.Second, 10*time.Second)
+	r.goes("the agent's lifetime is over", began, 5*time.Second, 20*time.Second)
 }
 
 func TestResidentEndsOnSIGTERM(t *testing.T) {
@@ -109,7 +109,7 @@ func TestResidentEndsOnSIGTERM(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-a.waited
-	r.goes("terminated signal received", began, 0, 5*time.Second)
+	r.goes("terminated signal received", began, 0, 10*time.Second)
 }
 
 func TestJoinWaitsForItsResidentAndThenSaysSo(t *testing.T) {
@@ -145,5 +145,5 @@ func TestResidentEndsWithItsTargetsProcess(t *testing.T) {
 		t.Errorf("told %+v", a.ended)
 	}
 	a.mu.Unlock()
-	r.goes("the target's process ended", began, 0, 5*time.Second)
+	r.goes("the target's process ended", began, 0, 10*time.Second)
 }
