@@ -103,7 +103,7 @@ func (l *Link) startFault(err error, ag agent) error {
 	switch {
 	case errors.Is(err, exec.ErrLost):
 		return place.Temporary(fault.New(fault.LinkLost, fmt.Sprintf("the connection to the agent (%s) broke", ag), err))
-	case errors.As(err, &exit) && isNoProgram(exit):
+	case errors.As(err, &exit) && exit.Code == 0 && isNoProgram(exit.Text):
 		return fault.New(fault.AgentImage, fmt.Sprintf("the agent's image (%s) has no program that runs on the node", ag), err)
 	case errors.As(err, &exit) && !ag.Started, isGone(err):
 		return fmt.Errorf("%w: %w", errGone, err)
@@ -122,8 +122,8 @@ func execFault(err error, ag agent) error {
 }
 
 // isNoProgram tells an image without the agent's program, or with one of another architecture, by the words of runc and crun.
-func isNoProgram(e *exec.ExitError) bool {
-	return e.Code == 0 && (strings.Contains(e.Text, "no such file or directory") || strings.Contains(e.Text, "exec format error") || strings.Contains(e.Text, "executable file not found"))
+func isNoProgram(text string) bool {
+	return strings.Contains(text, "no such file or directory") || strings.Contains(text, "exec format error") || strings.Contains(text, "executable file not found")
 }
 
 // isGone tells that there is no such container running: the kubelet says so in words alone.

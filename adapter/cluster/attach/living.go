@@ -92,12 +92,23 @@ func Ephemerals(pod *corev1.Pod) []string {
 // pending is the name of an agent that was added to the pod and does not run yet, and would suit; "" if there is none. Two
 // sessions that begin at once share it, and an image that cannot be had does not fill the pod's specification.
 func (a *Attacher) pending(in Instance) string {
-	for _, s := range in.Pod.Status.EphemeralContainerStatuses {
-		if c := ephemeralSpec(in.Pod, s.Name); strings.HasPrefix(s.Name, prefix) && s.State.Waiting != nil && suits(in, c) && c.Image == a.image() {
-			return s.Name
+	for i := range in.Pod.Spec.EphemeralContainers {
+		c := &in.Pod.Spec.EphemeralContainers[i]
+		if strings.HasPrefix(c.Name, prefix) && c.Image == a.image() && suits(in, c) && isWaiting(in.Pod, c.Name) {
+			return c.Name
 		}
 	}
 	return ""
+}
+
+// isWaiting tells an ephemeral container that the kubelet has not started yet, or not even seen.
+func isWaiting(pod *corev1.Pod, name string) bool {
+	for _, s := range pod.Status.EphemeralContainerStatuses {
+		if s.Name == name {
+			return s.State.Running == nil && s.State.Terminated == nil
+		}
+	}
+	return true
 }
 
 func ephemeralSpec(pod *corev1.Pod, name string) *corev1.EphemeralContainer {

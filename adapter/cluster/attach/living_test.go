@@ -108,11 +108,15 @@ func TestAnAgentThatIsBeingStartedIsWaitedFor(t *testing.T) {
 		want  string
 	}{
 		"of the same image": {waiting("ContainerCreating", ""), a.Image, "podstep-a"},
+		"it was not seen":   {running, a.Image, "podstep-a"},
 		"of another image":  {waiting("ImagePullBackOff", ""), "podstep.dev/agent:other", ""},
 		"it ended":          {terminated(1, "Error", ""), a.Image, ""},
 	} {
 		in := with(instance(0, needs), "podstep-a", needs, tc.state)
 		in.Pod.Spec.EphemeralContainers[0].Image = tc.image
+		if name == "it was not seen" {
+			in.Pod.Status.EphemeralContainerStatuses = nil
+		}
 		if got := a.pending(in); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}

@@ -9,12 +9,12 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"podstep.dev/adapter/cluster/api"
+	"podstep.dev/adapter/place"
 	"podstep.dev/internal/fault"
 )
 
@@ -90,7 +90,7 @@ func (a *Attacher) await(ctx context.Context, p *progress, namespace string, opt
 	slow := time.AfterFunc(slowness, func() { a.say("the agent is not running yet; its image may be on its way to the node") })
 	defer slow.Stop()
 	for {
-		pod, err := a.follow(ctx, namespace, opts, look)
+		pod, err := a.follow(ctx, p, namespace, opts, look)
 		if pod != nil || err != nil && ctx.Err() == nil {
 			return pod, err
 		}
@@ -127,13 +127,15 @@ func (p *progress) lateFault(ctx context.Context, late error) error {
 }
 
 // follow is one watch: nil, nil when it ended.
-func (a *Attacher) follow(ctx context.Context, namespace string, opts metav1.ListOptions, look func(*corev1.Pod) (bool, error)) (*corev1.Pod, error) {
+func (a *Attacher) follow(ctx context.Context, p *progress, namespace string, opts metav1.ListOptions, look func(*corev1.Pod) (bool, error)) (*corev1.Pod, error) {
 	w, err := a.Cluster.Client.CoreV1().Pods(namespace).Watch(ctx, opts)
 	if err != nil {
-		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+		// What is temporary is tried again: the agent is there, and another would be one too many.
+		if err = api.Fault(err, "watch the agent's pod"); place.IsTemporary(err) {
+			p.last = fault.As(err).Summary()
 			return nil, nil
 		}
-		return nil, api.Fault(err, "watch the agent's pod")
+		return nil, err
 	}
 	defer w.Stop()
 	for event := range w.ResultChan() {
@@ -188,7 +190,12 @@ func waitingFault(s corev1.ContainerStatus, w *corev1.ContainerStateWaiting) err
 	switch w.Reason {
 	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
 		return fault.New(fault.AgentImage, fmt.Sprintf("the node cannot get the agent's image %s", s.Image), said)
-	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "CrashLoopBackOff":
+	case "RunContainerError", "CreateContainerError":
+		if isNoProgram(w.Message) {
+			return fault.New(fault.AgentImage, fmt.Sprintf("the agent's image %s does not run on the node", s.Image), said)
+		}
+		return fault.New(fault.AgentPending, "the node cannot start the agent", said)
+	case "CreateContainerConfigError", "PreCreateHookError", "CrashLoopBackOff":
 		return fault.New(fault.AgentPending, "the node cannot start the agent", said)
 	}
 	return nil

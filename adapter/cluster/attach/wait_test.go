@@ -58,6 +58,7 @@ func TestAwaitSaysWhatTheKubeletSays(t *testing.T) {
 		"bad reference":          {[]corev1.ContainerState{waiting("InvalidImageName", "x")}, fault.AgentImage, "InvalidImageName"},
 		"cannot be made":         {[]corev1.ContainerState{waiting("CreateContainerConfigError", "image will run as root")}, fault.AgentPending, "image will run as root"},
 		"the image runs nothing": {[]corev1.ContainerState{terminated(128, "StartError", "exec format error")}, fault.AgentImage, "exec format error"},
+		"the image has none":     {[]corev1.ContainerState{waiting("RunContainerError", `exec: "resident": executable file not found in $PATH`)}, fault.AgentImage, "not found"},
 		"it ends at once":        {[]corev1.ContainerState{terminated(2, "Error", "no such flag\n")}, fault.AgentStart, "status 2: Error: no such flag"},
 	} {
 		t.Run(name, func(t *testing.T) {
