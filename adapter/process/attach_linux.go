@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -95,7 +94,7 @@ func (l *link) startFault(err error) *fault.Fault {
 	if errors.Is(err, io.EOF) {
 		what = fmt.Sprintf("the agent ended before it greeted (%s)", l.outcome())
 	}
-	if said := strings.TrimSpace(l.words.tail()); said != "" {
+	if said := l.words.Tail(); said != "" {
 		return &fault.Fault{ID: fault.AgentStart, What: what, Hint: "The agent said: " + said, Err: cause(err)}
 	}
 	return fault.New(fault.AgentStart, what, cause(err))
