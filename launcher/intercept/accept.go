@@ -4,6 +4,7 @@ package intercept
 
 import (
 	"errors"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -66,30 +67,24 @@ func (s *Supervisor) acceptBlocking(c *call, l *listener, fd, flags int, until t
 
 // deliverAccepted writes the peer's address and installs the connection in the debuggee. When the call is gone, the
 // next accept gets the connection.
-func (s *Supervisor) deliverAccepted(c *call, l *listener, conn, flags int) {
+func (s *Supervisor) deliverAccepted(c *call, l *listener, conn accepted, flags int) {
 	if !c.waiting() {
 		l.putBack(conn)
 		return
 	}
-	if peer, errno := remoteName(conn); errno == 0 {
-		domain := option(conn, unix.SOL_SOCKET, unix.SO_DOMAIN)
-		sa, ok := encodeSockaddr(domain, s.incomingName(peer, cookie(conn), peerName))
-		if !ok {
-			sa, _ = encodeSockaddr(domain, peer)
-		}
-		if err := c.writeSockaddr(c.arg(1), c.arg(2), sa); err != nil {
-			_ = unix.Close(conn) // as the kernel does
-			c.fail(errnoOf(err))
-			return
-		}
-	} else if c.write(c.arg(2), []byte{0, 0, 0, 0}) != nil { // reset already: an address of no length
-		_ = unix.Close(conn)
-		c.fail(unix.EFAULT)
+	domain := option(conn.fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	sa, ok := encodeSockaddr(domain, s.incomingName(conn.peer, cookie(conn.fd), peerName))
+	if !ok {
+		sa, _ = encodeSockaddr(domain, conn.peer)
+	}
+	if err := c.writeSockaddr(c.arg(1), c.arg(2), sa); err != nil {
+		_ = unix.Close(conn.fd) // as the kernel does
+		c.fail(errnoOf(err))
 		return
 	}
-	switch err := c.hand(conn, flags&unix.SOCK_CLOEXEC != 0); {
+	switch err := c.hand(conn.fd, flags&unix.SOCK_CLOEXEC != 0); {
 	case err == nil:
-		_ = unix.Close(conn)
+		_ = unix.Close(conn.fd)
 	case errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE):
 		l.putBack(conn)
 		c.fail(errnoOf(err))
@@ -99,25 +94,28 @@ func (s *Supervisor) deliverAccepted(c *call, l *listener, conn, flags int) {
 	}
 }
 
+// accepted is a connection that was taken from a listener.
+type accepted struct {
+	fd int
+	// peer is as accept had it: of a connection that was reset meanwhile, getpeername knows none.
+	peer netip.AddrPort
+}
+
 // take accepts a connection, one that was put back first. On a blocking socket the caller knows that there is one.
-func (l *listener) take(fd, flags int) (int, syscall.Errno) {
+func (l *listener) take(fd, flags int) (accepted, syscall.Errno) {
 	l.mu.Lock()
 	if len(l.stash) > 0 {
 		conn := l.stash[0]
 		l.stash = l.stash[1:]
 		l.mu.Unlock()
-		_ = unix.SetNonblock(conn, flags&unix.SOCK_NONBLOCK != 0) // nobody else has it yet
+		_ = unix.SetNonblock(conn.fd, flags&unix.SOCK_NONBLOCK != 0) // nobody else has it yet
 		return conn, 0
 	}
 	l.mu.Unlock()
-	conn, _, e := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, uintptr(flags&unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), 0, 0)
-	if e != 0 {
-		return -1, e
-	}
-	return int(conn), 0
+	return acceptRaw(fd, flags&unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 }
 
-func (l *listener) putBack(conn int) {
+func (l *listener) putBack(conn accepted) {
 	l.mu.Lock()
 	l.stash = append(l.stash, conn)
 	l.mu.Unlock()

@@ -26,7 +26,7 @@ type listener struct {
 	untold    bool          // bound, but the bind that asked for it was interrupted
 	listening bool          // listen was called
 	announced chan struct{} // closed when Listening has returned; nil before listen
-	stash     []int         // accepted, but the call was interrupted: the next accept gets them
+	stash     []accepted    // accepted, but the call was interrupted: the next accept gets them
 }
 
 // overlaps reports whether two sockets of one port exclude each other.
@@ -91,8 +91,8 @@ func (l *listener) listens() bool {
 func (l *listener) dropStash() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, fd := range l.stash {
-		_ = unix.Close(fd)
+	for _, conn := range l.stash {
+		_ = unix.Close(conn.fd)
 	}
 	l.stash = nil
 }

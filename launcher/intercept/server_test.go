@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"podstep.dev/internal/splice"
 	"podstep.dev/launcher/intercept"
 )
 
@@ -73,6 +74,33 @@ while True:
 	_ = d.wait()
 	if _, err := l.Deliver(t.Context(), 8080, peer, here); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("Deliver to a dead debuggee: %v, want ECONNREFUSED", err)
+	}
+}
+
+// TestAcceptOfAResetConnectionHasAPeer : the kernel knows the peer of a connection that was reset before it was accepted, and
+// servers give up when accept has none.
+func TestAcceptOfAResetConnectionHasAPeer(t *testing.T) {
+	l := newLab(t)
+	l.start(t, intercept.All, "/usr/bin/python3", "-c", `
+import select, socket, time
+s = socket.create_server(("10.244.1.7", 8080))
+select.select([s], [], [])
+time.sleep(0.5) # the reset is here by then
+c, first = s.accept()
+c.close()
+c, peer = s.accept()
+c.recv(10)
+c.sendall(repr((len(first), peer)).encode())
+c.close()
+`)
+	l.listening(t)
+	c, err := l.Deliver(t.Context(), 8080, peer, here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	splice.Reset(c)
+	if got, want := l.request(t, 8080, "x"), `(2, ('203.0.113.9', 4321))`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

@@ -66,6 +66,18 @@ func localName(fd int) netip.AddrPort {
 
 func remoteName(fd int) (netip.AddrPort, syscall.Errno) { return socketName(unix.SYS_GETPEERNAME, fd) }
 
+// acceptRaw accepts a connection, with its peer. On a blocking socket it waits.
+func acceptRaw(fd, flags int) (accepted, syscall.Errno) {
+	var b [maxSockaddr]byte
+	n := uint32(len(b))
+	conn, _, e := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&b)), uintptr(unsafe.Pointer(&n)), uintptr(flags), 0, 0)
+	if e != 0 {
+		return accepted{fd: -1}, e
+	}
+	peer, _ := parseSockaddr(b[:min(int(n), len(b))])
+	return accepted{fd: int(conn), peer: peer}, 0
+}
+
 // rawBind binds fd. sa is an encoded address.
 func rawBind(fd int, sa []byte) syscall.Errno {
 	_, _, e := unix.RawSyscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&sa[0])), uintptr(len(sa)))
