@@ -85,7 +85,10 @@ func TestSecretsAreSeenWhereTheyAre(t *testing.T) {
 	secret := "tulip" + rand.Text()
 	a := &audit{words: map[string]string{"the secret": secret}}
 	stop := a.watchCommandLines()
-	waiting := s.Program(s.visitor(), "wait", secret)
+	waiting := s.Program("/bin/sh", "-c", "read x", "sh", secret)
+	if _, err := waiting.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	if err := waiting.Start(); err != nil {
 		t.Fatal(err)
 	}
