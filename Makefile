@@ -78,8 +78,11 @@ generate: ## make schema, attributes and pages from the sources
 demo: build $(TOOLS)/dlv ## show the whole story: a request to a running service stops at a breakpoint here
 	go run ./test/demo
 
-bench: build ## measure what docs/performance.md says; QUICK=1 for a short run
+bench: build image ## measure what docs/performance.md says; as root, with "make cluster" done, in a cluster too; QUICK=1 for a short run
 	go run ./test/bench $(if $(QUICK),-quick)
+	@if [ "$$(id -u)" = 0 ] && [ -e build/cluster ]; then \
+	   build/cluster/up run -nodes 2 -state build/bench -bin build/cluster go run ./test/bench/cluster $(if $(QUICK),-quick); \
+	 else echo "make bench: not as root or without make cluster, so not in a cluster" >&2; fi
 
 image: ## build the agent's image for amd64 and arm64, an OCI archive: build/podstep-agent.tar
 	for arch in amd64 arm64; do \

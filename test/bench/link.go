@@ -17,6 +17,7 @@ import (
 	"podstep.dev/internal/mux"
 	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/wire"
+	"podstep.dev/test/bench/table"
 )
 
 // link measures the link alone: one stream of it against the bare unix socket pair that it runs over.
@@ -33,7 +34,7 @@ func (b *bench) link(ctx context.Context) error {
 		if oneWay > 0 {
 			far = fmt.Sprintf(", %v longer each way", oneWay)
 		}
-		var ping []quantiles
+		var ping [][]time.Duration
 		var bulk []float64
 		for _, open := range []opener{bare, stream} {
 			d, err := pingPong(ctx, open, oneWay, rounds)
@@ -44,15 +45,14 @@ func (b *bench) link(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("bulk: %w", err)
 			}
-			ping, bulk = append(ping, quantilesOf(d)), append(bulk, rate)
+			ping, bulk = append(ping, d), append(bulk, rate)
 		}
 		aim := "over 300 MB/s"
 		if oneWay > 0 {
 			aim = "over 40 MB/s"
 		}
-		latency("link: 64 bytes there and back"+far+", p50", ping[0].P50, ping[1].P50, "")
-		latency("link: 64 bytes there and back"+far+", p99", ping[0].P99, ping[1].P99, "")
-		row("link: one stream"+far, fmt.Sprintf("%.0f MB/s", bulk[0]), fmt.Sprintf("%.0f MB/s", bulk[1]), fmt.Sprintf("%.2fx", bulk[1]/bulk[0]), aim)
+		table.Latencies("link: 64 bytes there and back"+far, ping[0], ping[1], "")
+		table.Rates("link: one stream"+far, bulk[0], bulk[1], aim)
 	}
 	return nil
 }

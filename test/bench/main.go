@@ -6,7 +6,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -15,12 +14,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
 	"podstep.dev/internal/testkit/pod"
+	"podstep.dev/test/bench/role"
+	"podstep.dev/test/bench/table"
 )
 
 // roleVar makes the program play a part: in the pod, or as the debuggee.
@@ -28,13 +28,8 @@ const roleVar = "PODSTEP_BENCH_ROLE"
 
 func main() {
 	pod.Main()
-	role, args, _ := strings.Cut(os.Getenv(roleVar), " ")
-	if role != "" {
-		play, ok := map[string]func([]string) error{"serve": serve, "ask": ask, "dial": dial, "names": names, "await": await, "up": up}[role]
-		if !ok {
-			fail(fmt.Errorf("no role %q", role))
-		}
-		if err := play(strings.Fields(args)); err != nil {
+	if words := strings.Fields(os.Getenv(roleVar)); len(words) > 0 {
+		if err := role.Play(words); err != nil {
 			fail(err)
 		}
 		return
@@ -72,6 +67,11 @@ const (
 	localPort     = 18080 // the debuggee's
 )
 
+var (
+	direct = fmt.Sprintf("%s:%d", podAddress, directPort)
+	stolen = fmt.Sprintf("%s:%d", podAddress, stolenPort)
+)
+
 func run(ctx context.Context, quick bool) error {
 	b := &bench{n: 4000}
 	if quick {
@@ -101,52 +101,14 @@ func run(ctx context.Context, quick bool) error {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.pod.Close()) }()
-	if _, err := b.inPod(fmt.Sprintf("up %d %d", stolenPort, directPort)); err != nil {
+	if _, err := b.inPod("up " + direct + " " + stolen); err != nil {
 		return err
 	}
-	fmt.Printf("%s/%s, %d CPUs, Linux %s, %s\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), release(), runtime.Version())
-	fmt.Println("| what | native | through podstep | difference | aim |")
-	fmt.Println("|---|---|---|---|---|")
+	table.Begin()
 	for _, measure := range []func(context.Context) error{b.link, b.requests, b.bulk, b.connects, b.continued, b.starts} {
 		if err := measure(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// row prints one line of the table.
-func row(what, native, ours, difference, aim string) {
-	fmt.Printf("| %s | %s | %s | %s | %s |\n", what, native, ours, difference, cmp.Or(aim, "–"))
-}
-
-// latency prints two latencies, their difference and their ratio.
-func latency(what string, native, ours time.Duration, aim string) {
-	row(what, show(native), show(ours), fmt.Sprintf("%s (%.1fx)", signed(ours-native), float64(ours)/float64(native)), aim)
-}
-
-func show(d time.Duration) string {
-	switch {
-	case d < 10*time.Microsecond:
-		return fmt.Sprintf("%.2f µs", float64(d)/1e3)
-	case d < time.Millisecond:
-		return fmt.Sprintf("%.0f µs", float64(d)/1e3)
-	}
-	return fmt.Sprintf("%.2f ms", float64(d)/1e6)
-}
-
-// signed shows a difference, which may be negative on a busy machine.
-func signed(d time.Duration) string {
-	if d < 0 {
-		return "-" + show(-d)
-	}
-	return "+" + show(d)
-}
-
-func release() string {
-	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(b))
 }

@@ -9,19 +9,22 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"time"
+
+	"podstep.dev/test/bench/role"
+	"podstep.dev/test/bench/table"
 )
 
-func decode(printed string, err error) ([]quantiles, error) {
+// decode reads what a role printed.
+func decode(printed string, err error) ([][]time.Duration, error) {
 	if err != nil {
 		return nil, err
 	}
-	var q []quantiles
-	if err := json.Unmarshal([]byte(printed), &q); err != nil {
+	var took [][]time.Duration
+	if err := json.Unmarshal([]byte(printed), &took); err != nil {
 		return nil, fmt.Errorf("%w in %q", err, printed)
 	}
-	return q, nil
+	return took, nil
 }
 
 // requests asks the stolen and the direct port in turn.
@@ -30,16 +33,15 @@ func (b *bench) requests(ctx context.Context) error {
 		{"kept", "request on a kept connection", "+0.3 ms at p50"},
 		{"new", "request on a new connection", "+0.6 ms at p50"},
 	} {
-		var q []quantiles
+		var took [][]time.Duration
 		_, err := b.with(ctx, fmt.Sprintf("serve %d", localPort), 0, func() (err error) {
-			q, err = decode(b.inPod(fmt.Sprintf("ask %d %s - %d %d", b.n, c.keep, directPort, stolenPort)))
+			took, err = decode(b.inPod(fmt.Sprintf("ask %d %s %s - %s %s", b.n, c.keep, clientAddress, direct, stolen)))
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		latency(c.what+", p50", q[0].P50, q[1].P50, c.aim)
-		latency(c.what+", p99", q[0].P99, q[1].P99, "")
+		table.Latencies(c.what, took[0], took[1], c.aim)
 	}
 	return nil
 }
@@ -55,27 +57,27 @@ func (b *bench) bulk(ctx context.Context) error {
 		if b.n < 1000 {
 			size /= 4
 		}
-		var q []quantiles
+		var took [][]time.Duration
 		_, err := b.with(ctx, fmt.Sprintf("serve %d", localPort), c.oneWay, func() (err error) {
-			q, err = decode(b.inPod(fmt.Sprintf("ask 3 kept %d %d %d", size, directPort, stolenPort)))
+			took, err = decode(b.inPod(fmt.Sprintf("ask 3 kept %s %d %s %s", clientAddress, size, direct, stolen)))
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		rate := func(d time.Duration) float64 { return float64(size) / 1e6 / d.Seconds() }
+		rate := func(d []time.Duration) float64 { return float64(size) / 1e6 / table.Quantile(d, 50).Seconds() }
 		what := "one large body, stolen"
 		if c.oneWay > 0 {
 			what += fmt.Sprintf(", the link %v longer each way", c.oneWay)
 		}
-		row(what, fmt.Sprintf("%.0f MB/s", rate(q[0].P50)), fmt.Sprintf("%.0f MB/s", rate(q[1].P50)), fmt.Sprintf("%.2fx", rate(q[1].P50)/rate(q[0].P50)), c.aim)
+		table.Rates(what, rate(took[0]), rate(took[1]), c.aim)
 	}
 	return nil
 }
 
 // connects connects to the pod's service, in the pod and from the debuggee.
 func (b *bench) connects(ctx context.Context) error {
-	role := fmt.Sprintf("dial %d", b.n/4)
+	role := fmt.Sprintf("dial %d %s", b.n/4, direct)
 	native, err := decode(b.inPod(role))
 	if err != nil {
 		return err
@@ -84,8 +86,7 @@ func (b *bench) connects(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	latency("connect to a service of the pod, p50", native[0].P50, ours[0].P50, "+0.4 ms at p50")
-	latency("connect to a service of the pod, p99", native[0].P99, ours[0].P99, "")
+	table.Latencies("connect to a service of the pod", native[0], ours[0], "+0.4 ms at p50")
 	return nil
 }
 
@@ -104,7 +105,7 @@ func (b *bench) continued(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		latency(fmt.Sprintf("continued call, %d thread(s)", threads), native[0].P50, ours[0].P50, aim)
+		table.Median(fmt.Sprintf("continued call, %d thread(s)", threads), native[0], ours[0], aim)
 	}
 	return nil
 }
@@ -114,7 +115,7 @@ func (b *bench) starts(ctx context.Context) error {
 	var took []time.Duration
 	for range 5 {
 		cmd := exec.CommandContext(ctx, filepath.Join(b.bin, "podstep"), "run", "--target", fmt.Sprintf("process/%d", b.pod.PID()),
-			"--steal", fmt.Sprintf("%d:%d", stolenPort, localPort), "--env", fmt.Sprintf("%s=serve %d", roleVar, localPort), "--env", "BENCH=1", "--", b.self)
+			"--steal", fmt.Sprintf("%d:%d", stolenPort, localPort), "--env", fmt.Sprintf("%s=serve %d", roleVar, localPort), "--env", role.Debuggee+"=1", "--", b.self)
 		began := time.Now()
 		if err := cmd.Start(); err != nil {
 			return err
@@ -128,13 +129,12 @@ func (b *bench) starts(ctx context.Context) error {
 		}
 		_ = cmd.Wait() // ended by the signal
 	}
-	slices.Sort(took)
-	row("podstep run to the first stolen request, warm", "–", show(took[len(took)/2]), fmt.Sprintf("%s to %s", show(took[0]), show(took[len(took)-1])), "under 300 ms")
+	table.Start("podstep run to the first stolen request, warm", took, "under 300 ms")
 	return nil
 }
 
 // awaitDebuggee asks the stolen port until the debuggee answers.
 func (b *bench) awaitDebuggee() error {
-	_, err := b.inPod(fmt.Sprintf("await %d", stolenPort))
+	_, err := b.inPod("await " + stolen)
 	return err
 }

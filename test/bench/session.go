@@ -3,11 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"time"
 
@@ -17,6 +17,7 @@ import (
 	"podstep.dev/adapter/place"
 	"podstep.dev/adapter/process"
 	"podstep.dev/internal/testkit"
+	"podstep.dev/internal/testkit/pod"
 	"podstep.dev/internal/wire"
 )
 
@@ -113,7 +114,14 @@ func (b *bench) with(ctx context.Context, role string, oneWay time.Duration, do 
 }
 
 // inPod runs the program itself in the given role in the pod and returns what it printed.
-func (b *bench) inPod(role string) (string, error) { return podRun(b.pod, b.self, role) }
-
-// listen serves on a port of every address.
-func listen(port int) (net.Listener, error) { return net.Listen("tcp4", fmt.Sprintf(":%d", port)) }
+func (b *bench) inPod(role string) (string, error) {
+	var out bytes.Buffer
+	proc, err := b.pod.Exec(pod.Command{Args: []string{b.self}, Env: []string{roleVar + "=" + role}, Stdout: &out, Stderr: os.Stderr})
+	if err != nil {
+		return "", err
+	}
+	if status := proc.Wait(); status.ExitStatus() != 0 {
+		return "", fmt.Errorf("role %s: %v", role, status)
+	}
+	return out.String(), nil
+}

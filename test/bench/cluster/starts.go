@@ -1,0 +1,144 @@
+//go:build linux
+
+package main
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"podstep.dev/test/bench/table"
+)
+
+// agentArchive is what "make image" makes.
+const agentArchive = "build/podstep-agent.tar"
+
+// startsOfAll measures from podstep's start to the end of the first stolen request, without an agent and with one that lingers.
+func (b *bench) startsOfAll(ctx context.Context) error {
+	for _, kind := range []string{"ephemeral", "job"} {
+		var cold, lingering []time.Duration
+		for range b.starts {
+			first, err := b.start(ctx, kind, 60)
+			if err != nil {
+				return err
+			}
+			time.Sleep(settling)
+			second, err := b.start(ctx, kind, 0)
+			if err != nil {
+				return err
+			}
+			cold, lingering = append(cold, first), append(lingering, second)
+			if err := b.agentsGone(ctx); err != nil {
+				return err
+			}
+		}
+		table.Start(fmt.Sprintf("podstep run to the first stolen request, cold, agent of kind %s", kind), cold, "under 1.5 s")
+		table.Start(fmt.Sprintf("podstep run to the first stolen request, lingering agent of kind %s", kind), lingering, "under 300 ms")
+	}
+	return nil
+}
+
+func (b *bench) start(ctx context.Context, kind string, linger int) (time.Duration, error) {
+	s, err := b.steal(ctx, kind, linger)
+	if err != nil {
+		return 0, err
+	}
+	return s.took, s.end()
+}
+
+// sizes looks at the agent's memory: idle, with an idle session, and after much traffic.
+func (b *bench) sizes(ctx context.Context) error {
+	s, err := b.steal(ctx, "ephemeral", 30)
+	if err != nil {
+		return err
+	}
+	ended := false
+	defer func() {
+		if !ended {
+			_ = s.end()
+		}
+	}()
+	session, err := b.resident(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := b.measured(ctx, "ask", "1", "kept", "-", fmt.Sprint(b.size), b.at(stolenPort)); err != nil {
+		return err
+	}
+	loaded, err := b.resident(ctx)
+	if err != nil {
+		return err
+	}
+	ended = true
+	if err := s.end(); err != nil {
+		return err
+	}
+	time.Sleep(settling)
+	idle, err := b.resident(ctx)
+	if err != nil {
+		return err
+	}
+	image, err := largest(agentArchive)
+	if err != nil {
+		return err
+	}
+	size := func(what string, bytes int64, aim string) {
+		table.Row(what, "–", fmt.Sprintf("%.1f MB", float64(bytes)/1e6), "–", aim)
+	}
+	size("agent, resident memory: a session's first second", session, "")
+	size("agent, resident memory: after one large body", loaded, "")
+	size("agent, resident memory: idle after that", idle, "under 20 MB")
+	size("agent's image", image, "under 10 MB")
+	return nil
+}
+
+// resident is the memory of the agent's processes in the target's pod, in bytes.
+func (b *bench) resident(ctx context.Context) (bytes int64, err error) {
+	out, err := b.in(ctx, b.watcher, "/visitor", "look", string(b.target.UID))
+	if err != nil {
+		return 0, err
+	}
+	var seen struct {
+		Processes []struct {
+			Name string
+			RSS  int64 // in KiB
+		}
+	}
+	if err := json.Unmarshal(out, &seen); err != nil {
+		return 0, err
+	}
+	for _, p := range seen.Processes {
+		if strings.HasPrefix(p.Name, "podstep") {
+			bytes += p.RSS << 10
+		}
+	}
+	if bytes == 0 {
+		return 0, errors.New("there is no agent")
+	}
+	return bytes, nil
+}
+
+// largest is the size of an archive's largest file: the one layer of a platform's image.
+func largest(path string) (most int64, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, fmt.Errorf("%w (make image makes it)", err)
+	}
+	defer file.Close()
+	for archive := tar.NewReader(file); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return most, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, header.Size)
+	}
+}

@@ -1,0 +1,106 @@
+//go:build linux
+
+package role
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+)
+
+// block is how much is read and written at once where throughput counts, in bytes.
+const block = 256 << 10
+
+// serve serves until it is ended.
+func serve(ports []string) error {
+	small := bytes.Repeat([]byte("x"), 64)
+	if os.Getenv(Debuggee) != "" {
+		small[0] = 'd' // see await
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r.Body, make([]byte, block))
+		n, err := strconv.ParseInt(r.URL.Path[1:], 10, 64)
+		if err != nil {
+			_, _ = w.Write(small)
+			return
+		}
+		w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
+		_ = pour(w, n)
+	})
+	errs := make(chan error)
+	for _, port := range ports {
+		l, err := net.Listen("tcp4", ":"+port)
+		if err != nil {
+			return err
+		}
+		go func() { errs <- http.Serve(l, handler) }()
+	}
+	return <-errs
+}
+
+// pour writes n bytes.
+func pour(w io.Writer, n int64) error {
+	chunk := make([]byte, block)
+	for n > 0 {
+		k, err := w.Write(chunk[:min(n, block)])
+		if err != nil {
+			return err
+		}
+		n -= int64(k)
+	}
+	return nil
+}
+
+// echo sends every connection's bytes back until it is ended.
+func echo(args []string) error {
+	l, err := net.Listen("tcp4", ":"+args[0])
+	if err != nil {
+		return err
+	}
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer conn.Close()
+			_ = reply(conn, conn)
+		}()
+	}
+}
+
+// copyBack is echo with standard input and output.
+func copyBack([]string) error { return reply(os.Stdin, os.Stdout) }
+
+func reply(r io.Reader, w io.Writer) error {
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 4<<10))
+	return err
+}
+
+// take takes bytes from standard input and acknowledges the last.
+func take(args []string) error {
+	n, err := strconv.ParseInt(args[0], 10, 64)
+	if err != nil {
+		return err
+	}
+	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{io.LimitReader(os.Stdin, n)}, make([]byte, block)); err != nil {
+		return err
+	}
+	_, err = os.Stdout.Write([]byte{1})
+	return err
+}
+
+// give sends bytes to standard output when it is asked to.
+func give(args []string) error {
+	n, err := strconv.ParseInt(args[0], 10, 64)
+	if err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(os.Stdin, make([]byte, 1)); err != nil {
+		return err
+	}
+	return pour(os.Stdout, n)
+}
