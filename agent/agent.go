@@ -111,6 +111,11 @@ func (a *Agent) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 		return errors.Join(&wire.Refusal{Errno: syscall.EAGAIN, Text: "the agent serves as many links as it may"}, conn.Close())
 	}
 	defer a.leave()
+	if !a.stay.Hold() {
+		return errors.Join(&wire.Refusal{Errno: syscall.ESHUTDOWN, Text: "the agent's time is over"}, conn.Close())
+	}
+	release := sync.OnceFunc(a.stay.Release)
+	defer release()
 	link, err := mux.Start(ctx, conn, mux.AgentSide, mux.Options{
 		Log: a.opts.Log, Streams: a.shares.streams, Shared: a.shares.links,
 		Hello: wire.Hello{Program: program.Agent + " " + program.Version()},
@@ -126,6 +131,7 @@ func (a *Agent) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 		a.join(s)
 		defer a.part(s)
 	}
+	release()
 	return s.run(ctx)
 }
 

@@ -33,6 +33,9 @@ type Stay struct {
 
 	mu       sync.Mutex
 	sessions int
+	// greeting counts links that may become sessions; over says that none may any more.
+	greeting int
+	over     bool
 	// until is when the agent may go while there is no session, and because of what.
 	until  time.Time
 	reason error
@@ -41,6 +44,27 @@ type Stay struct {
 // NewStay begins a stay, which lasts for unjoined if nobody joins.
 func NewStay(unjoined time.Duration) *Stay {
 	return &Stay{unjoined: unjoined, changed: make(chan struct{}, 1), until: time.Now().Add(unjoined), reason: ErrUnjoined}
+}
+
+// Hold keeps the agent while a link greets. It returns false when the stay is over: the link is not to be greeted, so that
+// who joins takes another agent. Release ends it.
+func (s *Stay) Hold() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return false
+	}
+	s.greeting++
+	s.notify()
+	return true
+}
+
+// Release ends a Hold.
+func (s *Stay) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.greeting--
+	s.notify()
 }
 
 // Join counts a session in.
@@ -93,21 +117,39 @@ func (s *Stay) Run(ctx context.Context, lifetime time.Duration, exited <-chan st
 		over, reason := s.idle()
 		select {
 		case <-ctx.Done():
+			s.end()
 			return context.Cause(ctx)
 		case <-exited:
+			s.end()
 			return ErrTargetGone
 		case <-over:
-			return reason
+			if s.endIdle() {
+				return reason
+			}
 		case <-s.changed:
 		}
 	}
 }
 
-// idle returns when the agent may go and because of what; a nil channel while there are sessions.
+func (s *Stay) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+}
+
+// endIdle ends the stay unless somebody came at the last moment.
+func (s *Stay) endIdle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = s.sessions == 0 && s.greeting == 0
+	return s.over
+}
+
+// idle returns when the agent may go and because of what; a nil channel while there are sessions or greetings.
 func (s *Stay) idle() (over <-chan time.Time, reason error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sessions > 0 {
+	if s.sessions > 0 || s.greeting > 0 {
 		return nil, nil
 	}
 	return time.After(time.Until(s.until)), s.reason

@@ -25,6 +25,8 @@ func TestStayLastsAsLongAsItIsOfUse(t *testing.T) {
 		"a lost one is waited for": {map[time.Duration]func(*Stay){10: (*Stay).Join, 11: (*Stay).Join, 20: (*Stay).Lose, 21: leave(0)}, ErrLost, 20 + unjoined},
 		"a session keeps it":       {map[time.Duration]func(*Stay){10: (*Stay).Join, 11: (*Stay).Join, 20: leave(0), time.Hour: leave(0)}, ErrLeft, time.Hour},
 		"lost and back":            {map[time.Duration]func(*Stay){10: (*Stay).Join, 20: (*Stay).Lose, 21: (*Stay).Join, time.Hour: leave(0)}, ErrLeft, time.Hour},
+		"a greeting keeps it":      {map[time.Duration]func(*Stay){10: (*Stay).Join, 19: hold, 20: leave(0), 25: (*Stay).Release}, ErrLeft, 25},
+		"a greeting joins":         {map[time.Duration]func(*Stay){10: (*Stay).Join, 19: hold, 20: leave(0), 25: (*Stay).Join, 26: (*Stay).Release, time.Hour: leave(0)}, ErrLeft, time.Hour},
 		"its lifetime is over":     {map[time.Duration]func(*Stay){10: (*Stay).Join}, ErrLifetime, 24 * time.Hour},
 		"lingering has an end":     {map[time.Duration]func(*Stay){10: (*Stay).Join, 20: leave(48 * time.Hour)}, ErrLifetime, 24 * time.Hour},
 	} {
@@ -42,6 +44,25 @@ func TestStayLastsAsLongAsItIsOfUse(t *testing.T) {
 			})
 		})
 	}
+}
+
+func hold(s *Stay) { s.Hold() }
+
+// TestNobodyIsGreetedWhenTheStayIsOver : whoever joins would take an agent that goes at the next moment.
+func TestNobodyIsGreetedWhenTheStayIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStay(time.Second)
+		if !s.Hold() {
+			t.Error("a stay that has not begun refuses")
+		}
+		s.Release()
+		if err := s.Run(t.Context(), time.Hour, nil); !errors.Is(err, ErrUnjoined) {
+			t.Error(err)
+		}
+		if s.Hold() {
+			t.Error("a stay that is over greets")
+		}
+	})
 }
 
 func leave(linger time.Duration) func(*Stay) { return func(s *Stay) { s.Leave(linger) } }

@@ -57,7 +57,7 @@ type Attacher struct {
 }
 
 // attempts bounds how often an agent that ended while it was being joined is replaced by another.
-const attempts = 3
+const attempts = 5
 
 // errGone is wrapped by the errors of an agent that is not there any more.
 var errGone = errors.New("it ended meanwhile")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -105,7 +106,7 @@ func (l *Link) startFault(err error, ag agent) error {
 		return place.Temporary(fault.New(fault.LinkLost, fmt.Sprintf("the connection to the agent (%s) broke", ag), err))
 	case errors.As(err, &exit) && exit.Code == 0 && isNoProgram(exit.Text):
 		return fault.New(fault.AgentImage, fmt.Sprintf("the agent's image (%s) has no program that runs on the node", ag), err)
-	case errors.As(err, &exit) && !ag.Started, isGone(err):
+	case !ag.Started && (errors.As(err, &exit) || errors.Is(err, io.EOF)), isGone(err):
 		return fmt.Errorf("%w: %w", errGone, err)
 	case errors.As(err, &exit):
 		return fault.New(fault.AgentStart, fmt.Sprintf("the agent (%s) cannot be joined", ag), err)
