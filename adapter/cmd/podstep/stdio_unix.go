@@ -3,12 +3,14 @@
 package main
 
 import (
+	"errors"
 	"os"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// pollable returns f with its descriptor not blocking, if it is a pipe or a socket. A terminal stays as it is: the shell
-// shares it.
+// pollable returns another descriptor of f, which does not block, if it is a pipe or a socket; the caller closes both. A
+// terminal stays as it is: the shell shares it.
 func pollable(f *os.File) (*os.File, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -17,9 +19,12 @@ func pollable(f *os.File) (*os.File, error) {
 	if info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
 		return f, nil
 	}
-	fd := int(f.Fd())
-	if err := syscall.SetNonblock(fd, true); err != nil {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, errors.Join(os.NewSyscallError("fcntl", err), unix.Close(fd))
 	}
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
