@@ -5,11 +5,13 @@
 //	visitor get URL            print what is answered there
 //	visitor resolve NAME...    print a line of JSON for each name
 //	visitor env                print the environment and the hostname as JSON
-//	visitor serve PORT TEXT    answer every HTTP request with the text
+//	visitor serve PORTS TEXT   answer every HTTP request with the text, at PORT,PORT,...
+//	visitor crowd N URL WHO... ask at all URLs at once until WHO has answered there N times, and print as JSON how it went
 //	visitor fail PORT          answer every HTTP request with an error
 //	visitor look UID           print what runs in the pod of that UID and which packet filter tables it has, as JSON; needs
 //	                           the node's processes and every privilege
 //	visitor signal NAME PID    send KILL, STOP, CONT or TERM to a process of the node
+//	visitor exhaust PID        take memory in the process's cgroup until the kernel kills that process
 //	visitor wait               do nothing until SIGTERM
 package main
 
@@ -67,6 +69,15 @@ func run(ctx context.Context, args []string) error {
 		return errors.Join(err, json.NewEncoder(os.Stdout).Encode(seen))
 	case len(args) == 3 && args[0] == "signal":
 		return send(args[1], args[2])
+	case len(args) == 2 && args[0] == "exhaust":
+		pid, err := strconv.Atoi(args[1])
+		return errors.Join(err, exhaust(pid))
+	case len(args) > 3 && len(args)%2 == 0 && args[0] == "crowd":
+		n, err := strconv.Atoi(args[1])
+		if err != nil {
+			return err
+		}
+		return crowd(ctx, n, args[2:])
 	case len(args) == 1 && args[0] == "wait":
 		<-ctx.Done()
 		return nil
@@ -74,11 +85,19 @@ func run(ctx context.Context, args []string) error {
 	return fmt.Errorf("unknown arguments %q", args)
 }
 
-// serve answers on a port until ctx ends.
-func serve(ctx context.Context, port string, answer http.HandlerFunc) error {
-	server := &http.Server{Addr: ":" + port, Handler: answer}
+// serve answers on ports until ctx ends.
+func serve(ctx context.Context, ports string, answer http.HandlerFunc) error {
+	server := &http.Server{Handler: answer}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	return server.ListenAndServe()
+	errs := make(chan error)
+	for port := range strings.SplitSeq(ports, ",") {
+		l, err := net.Listen("tcp", ":"+port)
+		if err != nil {
+			return err
+		}
+		go func() { errs <- server.Serve(l) }()
+	}
+	return <-errs
 }
 
 func send(name, pid string) error {
