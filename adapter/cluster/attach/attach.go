@@ -66,31 +66,31 @@ var errGone = errors.New("it ended meanwhile")
 // bounds only Attach. Errors are *fault.Fault; those that may go by themselves are place.Temporary.
 func (a *Attacher) Attach(ctx context.Context, in Instance) (*Link, error) {
 	var ended []string
+	taken := false
 	for range attempts {
-		agent, err := a.living(ctx, in, ended)
-		if err != nil {
-			return nil, err
+		agent, err := a.living(ctx, in, ended, taken)
+		if agent == nil && err == nil {
+			agent, err = a.start(ctx, in)
 		}
-		if agent == nil {
-			if agent, err = a.start(ctx, in); err != nil {
-				if errors.Is(err, errTaken) {
-					if in, err = a.Refresh(ctx, in); err != nil {
-						return nil, err
-					}
-					continue
-				}
-				return nil, err
-			}
-		}
-		link, err := a.join(ctx, *agent)
+		var link *Link
 		if err == nil {
-			return link, nil
+			link, err = a.join(ctx, *agent)
 		}
-		if !errors.Is(err, errGone) {
+		switch {
+		case err == nil:
+			return link, nil
+		case errors.Is(err, errTaken):
+			a.log().Debug("another agent was there first", zap.Error(err))
+			taken = true
+		case errors.Is(err, errGone):
+			a.log().Debug("the agent ended meanwhile", zap.Stringer("agent", agent), zap.Error(err))
+			ended = append(ended, agent.name())
+		default:
 			return nil, err
 		}
-		a.log().Debug("the agent ended meanwhile", zap.String("agent", agent.String()), zap.Error(err))
-		ended = append(ended, agent.Container)
+		if in, err = a.Refresh(ctx, in); err != nil {
+			return nil, err
+		}
 	}
 	return nil, a.takenFault(in)
 }

@@ -37,12 +37,12 @@ func (a *Attacher) join(ctx context.Context, ag agent) (*Link, error) {
 		Namespace: ag.Namespace, Pod: ag.Pod, Container: ag.Container, Command: []string{program, "join"},
 	})
 	if err != nil {
-		return nil, execFault(err, ag)
+		return nil, a.execFault(ctx, err, ag)
 	}
 	l := &Link{conn: conn, Agent: ag.String()}
 	if err := l.awaitFirst(ctx); err != nil {
 		_ = l.Close()
-		return nil, l.startFault(err, ag)
+		return nil, a.startFault(ctx, err, ag)
 	}
 	a.remember(ag)
 	return l, nil
@@ -99,24 +99,32 @@ func (l *Link) Close() error {
 }
 
 // startFault says why an agent did not greet.
-func (l *Link) startFault(err error, ag agent) error {
+func (a *Attacher) startFault(ctx context.Context, err error, ag agent) error {
 	var exit *exec.ExitError
 	switch {
 	case errors.Is(err, exec.ErrLost):
 		return place.Temporary(fault.New(fault.LinkLost, fmt.Sprintf("the connection to the agent (%s) broke", ag), err))
 	case errors.As(err, &exit) && exit.Code == 0 && isNoProgram(exit.Text):
 		return fault.New(fault.AgentImage, fmt.Sprintf("the agent's image (%s) has no program that runs on the node", ag), err)
-	case !ag.Started && (errors.As(err, &exit) || errors.Is(err, io.EOF)), isGone(err):
+	case !ag.Started && (errors.As(err, &exit) || errors.Is(err, io.EOF) || isGone(err)):
 		return fmt.Errorf("%w: %w", errGone, err)
-	case errors.As(err, &exit):
+	case errors.As(err, &exit), isGone(err):
+		if ended := a.outcome(ctx, ag); ended != nil {
+			return ended
+		}
 		return fault.New(fault.AgentStart, fmt.Sprintf("the agent (%s) cannot be joined", ag), err)
 	}
 	return fault.New(fault.AgentStart, fmt.Sprintf("the agent (%s) did not greet", ag), err)
 }
 
 // execFault tells what keeps a program from being run in an agent's container.
-func execFault(err error, ag agent) error {
+func (a *Attacher) execFault(ctx context.Context, err error, ag agent) error {
 	if isGone(err) {
+		if ag.Started {
+			if ended := a.outcome(ctx, ag); ended != nil {
+				return ended
+			}
+		}
 		return fmt.Errorf("%w: %w", errGone, err)
 	}
 	return api.Fault(err, fmt.Sprintf("run the link to the agent (%s)", ag))

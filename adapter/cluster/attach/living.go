@@ -25,6 +25,14 @@ type agent struct {
 	Started bool
 }
 
+// name tells agents of one instance from each other.
+func (a agent) name() string {
+	if a.Job != "" {
+		return a.Job
+	}
+	return a.Container
+}
+
 func (a agent) String() string {
 	if a.Job != "" {
 		return fmt.Sprintf("pod/%s in namespace %s", a.Pod, a.Namespace)
@@ -32,17 +40,16 @@ func (a agent) String() string {
 	return fmt.Sprintf("container %s of pod/%s", a.Container, a.Pod)
 }
 
-// living looks for a running agent that can serve the session; nil if there is none. Those called like one of ended are
-// left out.
-func (a *Attacher) living(ctx context.Context, in Instance, ended []string) (*agent, error) {
-	if a.Agent.Kind != config.AgentJob {
-		for _, name := range Ephemerals(in.Pod) {
-			if !slices.Contains(ended, name) && suits(in, ephemeralSpec(in.Pod, name)) {
-				return &agent{Namespace: in.Pod.Namespace, Pod: in.Pod.Name, Container: name}, nil
-			}
+// living looks for a running agent that can serve the session, of whichever kind; nil if there is none. Those called like one
+// of ended are left out. taken says that one must be there.
+func (a *Attacher) living(ctx context.Context, in Instance, ended []string, taken bool) (*agent, error) {
+	for _, name := range Ephemerals(in.Pod) {
+		if !slices.Contains(ended, name) && suits(in, ephemeralSpec(in.Pod, name)) {
+			return &agent{Namespace: in.Pod.Namespace, Pod: in.Pod.Name, Container: name}, nil
 		}
 	}
-	if a.Agent.Kind == config.AgentEphemeral {
+	// Who wants an ephemeral container looks for a job only when told that something is there.
+	if a.Agent.Kind == config.AgentEphemeral && !taken {
 		return nil, nil
 	}
 	return a.livingJob(ctx, in, ended)
@@ -52,7 +59,7 @@ func (a *Attacher) living(ctx context.Context, in Instance, ended []string) (*ag
 func (a *Attacher) livingJob(ctx context.Context, in Instance, ended []string) (*agent, error) {
 	pods, err := a.jobPods(ctx, a.namespace(in), label(in.ID))
 	if err != nil {
-		if a.Agent.Kind == config.AgentAuto && apierrors.IsForbidden(err) {
+		if a.Agent.Kind != config.AgentJob && apierrors.IsForbidden(err) {
 			a.log().Debug("agents in pods of their own cannot be looked for", zap.Error(err))
 			return nil, nil
 		}

@@ -39,7 +39,7 @@ func TestALivingAgentIsReusedIfItSuits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in := with(instance(0, tc.want), "podstep-a", tc.have, running)
 			a := &Attacher{Agent: config.Agent{Kind: config.AgentEphemeral}}
-			got, err := a.living(t.Context(), in, nil)
+			got, err := a.living(t.Context(), in, nil, false)
 			if err != nil || (got != nil) != tc.reused {
 				t.Fatalf("got %v, %v", got, err)
 			}
@@ -56,19 +56,19 @@ func TestAnAgentThatEndedOrIsOfAnotherStartIsNotReused(t *testing.T) {
 	in := with(instance(0, needs), "podstep-a", needs, terminated(0, "Completed", ""))
 	in = with(in, "podstep-b", needs, waiting("ContainerCreating", ""))
 	in = with(in, "debugger-c", needs, running)
-	if got, err := a.living(t.Context(), in, nil); got != nil || err != nil {
+	if got, err := a.living(t.Context(), in, nil, false); got != nil || err != nil {
 		t.Errorf("got %v, %v", got, err)
 	}
 	in = with(in, "podstep-d", needs, running)
 	in = with(in, "podstep-e", needs, running)
-	if got, _ := a.living(t.Context(), in, nil); got == nil || got.Container != "podstep-e" {
+	if got, _ := a.living(t.Context(), in, nil, false); got == nil || got.Container != "podstep-e" {
 		t.Errorf("got %v, want the youngest", got)
 	}
-	if got, _ := a.living(t.Context(), in, []string{"podstep-e"}); got == nil || got.Container != "podstep-d" {
+	if got, _ := a.living(t.Context(), in, []string{"podstep-e"}, false); got == nil || got.Container != "podstep-d" {
 		t.Errorf("got %v, want the one that was not tried", got)
 	}
 	in.ID = "another"
-	if got, _ := a.living(t.Context(), in, nil); got != nil {
+	if got, _ := a.living(t.Context(), in, nil, false); got != nil {
 		t.Errorf("got %v, of a container that was started before", got)
 	}
 }
@@ -88,13 +88,20 @@ func TestAnAgentInAPodOfItsOwnIsReused(t *testing.T) {
 	a.Cluster = &api.Cluster{Client: fake.NewClientset(pod), Namespace: "shop"}
 	for kind, reused := range map[string]bool{config.AgentAuto: true, config.AgentJob: true, config.AgentEphemeral: false} {
 		a.Agent.Kind = kind
-		got, err := a.living(t.Context(), in, nil)
+		got, err := a.living(t.Context(), in, nil, false)
 		if err != nil || (got != nil) != reused || reused && got.Job != "podstep-j" {
 			t.Errorf("kind %s: got %v, %v", kind, got, err)
 		}
 	}
+	a.Agent.Kind = config.AgentEphemeral
+	if got, err := a.living(t.Context(), in, nil, true); err != nil || got == nil || got.Job != "podstep-j" {
+		t.Errorf("where something is: %v, %v", got, err)
+	}
+	if got, err := a.living(t.Context(), in, []string{"podstep-j"}, true); got != nil || err != nil {
+		t.Errorf("got %v, %v, which ended", got, err)
+	}
 	a.Agent.Kind, in.ID = config.AgentJob, "another"
-	if got, err := a.living(t.Context(), in, nil); got != nil || err != nil {
+	if got, err := a.living(t.Context(), in, nil, false); got != nil || err != nil {
 		t.Errorf("got %v, %v, of another container", got, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	patience = 2 * time.Minute
 	// slowness is when the person is told that it takes long.
 	slowness = 5 * time.Second
+	// farewell is how long an agent that ended may take to be reported.
+	farewell = 3 * time.Second
 	// pause is between two watches that the API server ended.
 	pause = 200 * time.Millisecond
 	// statusTaken is the exit status of an agent that finds another one in the target's network (sysexits.h, EX_TEMPFAIL).
@@ -80,6 +83,27 @@ func (a *Attacher) awaitJob(ctx context.Context, job *batchv1.Job) (string, erro
 		return "", err
 	}
 	return pod.Name, nil
+}
+
+// outcome waits a moment for the end of an agent that ran and could not be joined, and says what the kubelet says of it. nil: it
+// has not ended.
+func (a *Attacher) outcome(ctx context.Context, ag agent) error {
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	var p progress
+	opts := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", ag.Pod).String()}
+	_, err := a.follow(ctx, &p, ag.Namespace, opts, func(pod *corev1.Pod) (bool, error) {
+		for _, s := range slices.Concat(pod.Status.EphemeralContainerStatuses, pod.Status.ContainerStatuses) {
+			if s.Name == ag.Container && s.State.Terminated != nil {
+				return true, endedFault(s, s.State.Terminated)
+			}
+		}
+		return false, nil
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // await follows pods until look is satisfied with one.
