@@ -189,6 +189,7 @@ func TestAgentForEnvironmentAloneAddsNothing(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	pod := s.deploy(shop{})[0]
+	s.reachable("stock", 81)
 	out, err := s.run(s.mirror("deployment/shop", off()), s.visitor(), "env")
 	if err != nil || !strings.Contains(out, "SHOP_COLOUR=orange") {
 		t.Errorf("the environment is %q: %v", out, err)

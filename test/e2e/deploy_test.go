@@ -201,6 +201,18 @@ func (s *stage) serve(name, workload, clusterIP string) string {
 	return made.Spec.ClusterIP
 }
 
+// reachable waits until a service is answered on every node: its rules come to each a little later than its address.
+func (s *stage) reachable(service string, port int) {
+	s.t.Helper()
+	url := fmt.Sprintf("http://%s:%d/", s.clusterIP(service), port)
+	for node, watcher := range s.watchers {
+		s.eventually(service+" is answered on "+node, func() bool {
+			_, err := s.exec(s.ctx, s.namespace, watcher, "", "/visitor", "get", url)
+			return err == nil
+		})
+	}
+}
+
 // scale sets the number of a Deployment's replicas.
 func (s *stage) scale(name string, n int) {
 	s.t.Helper()

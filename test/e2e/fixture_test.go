@@ -145,7 +145,7 @@ func (f *fixture) startWatchers(ctx context.Context) error {
 		pod := corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{GenerateName: "watcher-"},
 			Spec: corev1.PodSpec{
-				NodeName: node.Name, HostPID: true, HostNetwork: true, TerminationGracePeriodSeconds: new(int64),
+				NodeName: node.Name, HostPID: true, TerminationGracePeriodSeconds: new(int64),
 				Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 				Containers: []corev1.Container{{
 					Name: "watcher", Image: testImage, ImagePullPolicy: corev1.PullIfNotPresent, Command: []string{"/visitor", "wait"},

@@ -151,6 +151,7 @@ func TestSessionFollowsItsWorkload(t *testing.T) {
 func TestTargetlessSessionHasANamespace(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
+	s.reachable("stock", 81)
 	for range 2 {
 		out, err := s.run(map[string]any{"target": "targetless", "agent": map[string]any{"linger": 0}, "incoming": map[string]any{"mode": "off"}}, s.visitor(), "get", "http://stock:81/price/1234")
 		if err != nil || out != "400\n" {

@@ -57,6 +57,7 @@ func TestDebuggeeHasThePodsSurroundings(t *testing.T) {
 		diff = cmp.Diff(wants, s.resolvedIn(&pods[0], names))
 		return diff == ""
 	})
+	s.reachable("stock", 81)
 	t.Run("resolve", func(t *testing.T) {
 		out, err := s.run(mirror, append([]string{s.visitor(), "resolve"}, names...)...)
 		if err != nil {

@@ -70,7 +70,10 @@ func (c *Checkup) join(ctx context.Context, target place.Target) doctor.Finding 
 		return doctor.Of(doctor.Fail, fault.Or(err, fault.LinkLost, "the agent does not answer"))
 	}
 	agent := control.NewClient(ctx, stream, nil, c.opts.Log)
-	defer agent.Close()
+	defer func() {
+		_ = agent.Leave(ctx, wire.LeaveParams{}) // without it the agent waits for the link to come back
+		_ = agent.Close()
+	}()
 	opened := time.Since(began)
 	least, err := roundTrip(ctx, agent)
 	if err != nil {
