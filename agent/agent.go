@@ -166,7 +166,7 @@ func (a *Agent) join(s *session) {
 	}
 	a.sessions = append(a.sessions, s)
 	a.mu.Unlock()
-	a.stay.Join()
+	a.stay.Join(s.link.Peer.Session)
 	a.opts.Changed(a)
 	if old != nil {
 		old.log.Info("replaced")
@@ -189,7 +189,7 @@ func (a *Agent) part(s *session) {
 	case left:
 		a.stay.Leave(linger)
 	default:
-		a.stay.Lose()
+		a.stay.Lose(s.link.Peer.Session)
 	}
 	a.opts.Changed(a)
 }

@@ -36,14 +36,16 @@ type Stay struct {
 	// greeting counts links that may become sessions; over says that none may any more.
 	greeting int
 	over     bool
-	// until is when the agent may go while there is no session, and because of what.
+	// until is when the agent may go while there is no session, and because of what, but for those that may come back: lost
+	// has until when each is waited for.
 	until  time.Time
 	reason error
+	lost   map[string]time.Time
 }
 
 // NewStay begins a stay, which lasts for unjoined if nobody joins.
 func NewStay(unjoined time.Duration) *Stay {
-	return &Stay{unjoined: unjoined, changed: make(chan struct{}, 1), until: time.Now().Add(unjoined), reason: ErrUnjoined}
+	return &Stay{unjoined: unjoined, changed: make(chan struct{}, 1), until: time.Now().Add(unjoined), reason: ErrUnjoined, lost: map[string]time.Time{}}
 }
 
 // Hold keeps the agent while a link greets. It returns false when the stay is over: the link is not to be greeted, so that
@@ -67,11 +69,12 @@ func (s *Stay) Release() {
 	s.notify()
 }
 
-// Join counts a session in.
-func (s *Stay) Join() {
+// Join counts a session in. One that was lost is back, and is waited for no more.
+func (s *Stay) Join(session string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sessions++
+	delete(s.lost, session)
 	if errors.Is(s.reason, ErrUnjoined) {
 		s.until, s.reason = time.Time{}, nil
 	}
@@ -79,18 +82,22 @@ func (s *Stay) Join() {
 }
 
 // Leave counts a session out that is over and asks for linger more. The longest that any asked for holds.
-func (s *Stay) Leave(linger time.Duration) { s.part(linger, ErrLeft) }
-
-// Lose counts a session out whose link was lost: it may come back.
-func (s *Stay) Lose() { s.part(s.unjoined, ErrLost) }
-
-func (s *Stay) part(stay time.Duration, reason error) {
+func (s *Stay) Leave(linger time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sessions--
-	if until := time.Now().Add(stay); until.After(s.until) {
-		s.until, s.reason = until, reason
+	if until := time.Now().Add(linger); until.After(s.until) {
+		s.until, s.reason = until, ErrLeft
 	}
+	s.notify()
+}
+
+// Lose counts a session out whose link was lost: it may come back.
+func (s *Stay) Lose(session string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions--
+	s.lost[session] = time.Now().Add(s.unjoined)
 	s.notify()
 }
 
@@ -98,7 +105,19 @@ func (s *Stay) part(stay time.Duration, reason error) {
 func (s *Stay) left() (linger time.Duration, left bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return max(0, time.Until(s.until)), errors.Is(s.reason, ErrLeft)
+	until, reason := s.end()
+	return max(0, time.Until(until)), errors.Is(reason, ErrLeft)
+}
+
+// end is when the agent may go while there is no session, and because of what.
+func (s *Stay) end() (until time.Time, reason error) {
+	until, reason = s.until, s.reason
+	for _, waited := range s.lost {
+		if waited.After(until) {
+			until, reason = waited, ErrLost
+		}
+	}
+	return until, reason
 }
 
 func (s *Stay) notify() {
@@ -117,10 +136,10 @@ func (s *Stay) Run(ctx context.Context, lifetime time.Duration, exited <-chan st
 		over, reason := s.idle()
 		select {
 		case <-ctx.Done():
-			s.end()
+			s.close()
 			return context.Cause(ctx)
 		case <-exited:
-			s.end()
+			s.close()
 			return ErrTargetGone
 		case <-over:
 			if s.endIdle() {
@@ -131,7 +150,7 @@ func (s *Stay) Run(ctx context.Context, lifetime time.Duration, exited <-chan st
 	}
 }
 
-func (s *Stay) end() {
+func (s *Stay) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = true
@@ -152,5 +171,6 @@ func (s *Stay) idle() (over <-chan time.Time, reason error) {
 	if s.sessions > 0 || s.greeting > 0 {
 		return nil, nil
 	}
-	return time.After(time.Until(s.until)), s.reason
+	until, reason := s.end()
+	return time.After(time.Until(until)), reason
 }

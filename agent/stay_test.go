@@ -18,17 +18,19 @@ func TestStayLastsAsLongAsItIsOfUse(t *testing.T) {
 		after  time.Duration
 	}{
 		"nobody joins":             {nil, ErrUnjoined, unjoined},
-		"left at once":             {map[time.Duration]func(*Stay){10: (*Stay).Join, 20: leave(0)}, ErrLeft, 20},
-		"left, and asked for time": {map[time.Duration]func(*Stay){10: (*Stay).Join, 20: leave(time.Minute)}, ErrLeft, 20 + time.Minute},
-		"lost":                     {map[time.Duration]func(*Stay){10: (*Stay).Join, 20: (*Stay).Lose}, ErrLost, 20 + unjoined},
-		"the longest claim counts": {map[time.Duration]func(*Stay){10: (*Stay).Join, 11: (*Stay).Join, 20: leave(time.Minute), 21: leave(0)}, ErrLeft, 20 + time.Minute},
-		"a lost one is waited for": {map[time.Duration]func(*Stay){10: (*Stay).Join, 11: (*Stay).Join, 20: (*Stay).Lose, 21: leave(0)}, ErrLost, 20 + unjoined},
-		"a session keeps it":       {map[time.Duration]func(*Stay){10: (*Stay).Join, 11: (*Stay).Join, 20: leave(0), time.Hour: leave(0)}, ErrLeft, time.Hour},
-		"lost and back":            {map[time.Duration]func(*Stay){10: (*Stay).Join, 20: (*Stay).Lose, 21: (*Stay).Join, time.Hour: leave(0)}, ErrLeft, time.Hour},
-		"a greeting keeps it":      {map[time.Duration]func(*Stay){10: (*Stay).Join, 19: hold, 20: leave(0), 25: (*Stay).Release}, ErrLeft, 25},
-		"a greeting joins":         {map[time.Duration]func(*Stay){10: (*Stay).Join, 19: hold, 20: leave(0), 25: (*Stay).Join, 26: (*Stay).Release, time.Hour: leave(0)}, ErrLeft, time.Hour},
-		"its lifetime is over":     {map[time.Duration]func(*Stay){10: (*Stay).Join}, ErrLifetime, 24 * time.Hour},
-		"lingering has an end":     {map[time.Duration]func(*Stay){10: (*Stay).Join, 20: leave(48 * time.Hour)}, ErrLifetime, 24 * time.Hour},
+		"left at once":             {map[time.Duration]func(*Stay){10: join("a"), 20: leave(0)}, ErrLeft, 20},
+		"left, and asked for time": {map[time.Duration]func(*Stay){10: join("a"), 20: leave(time.Minute)}, ErrLeft, 20 + time.Minute},
+		"lost":                     {map[time.Duration]func(*Stay){10: join("a"), 20: lose("a")}, ErrLost, 20 + unjoined},
+		"the longest claim counts": {map[time.Duration]func(*Stay){10: join("a"), 11: join("a"), 20: leave(time.Minute), 21: leave(0)}, ErrLeft, 20 + time.Minute},
+		"a lost one is waited for": {map[time.Duration]func(*Stay){10: join("a"), 11: join("a"), 20: lose("a"), 21: leave(0)}, ErrLost, 20 + unjoined},
+		"a session keeps it":       {map[time.Duration]func(*Stay){10: join("a"), 11: join("a"), 20: leave(0), time.Hour: leave(0)}, ErrLeft, time.Hour},
+		"lost and back":            {map[time.Duration]func(*Stay){10: join("a"), 20: lose("a"), 21: join("a"), time.Hour: leave(0)}, ErrLeft, time.Hour},
+		"lost, back, and left":     {map[time.Duration]func(*Stay){10: join("a"), 20: lose("a"), 21: join("a"), 22: leave(0)}, ErrLeft, 22},
+		"another is back":          {map[time.Duration]func(*Stay){10: join("a"), 20: lose("a"), 21: join("b"), 22: leave(0)}, ErrLost, 20 + unjoined},
+		"a greeting keeps it":      {map[time.Duration]func(*Stay){10: join("a"), 19: hold, 20: leave(0), 25: (*Stay).Release}, ErrLeft, 25},
+		"a greeting joins":         {map[time.Duration]func(*Stay){10: join("a"), 19: hold, 20: leave(0), 25: join("a"), 26: (*Stay).Release, time.Hour: leave(0)}, ErrLeft, time.Hour},
+		"its lifetime is over":     {map[time.Duration]func(*Stay){10: join("a")}, ErrLifetime, 24 * time.Hour},
+		"lingering has an end":     {map[time.Duration]func(*Stay){10: join("a"), 20: leave(48 * time.Hour)}, ErrLifetime, 24 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -45,6 +47,10 @@ func TestStayLastsAsLongAsItIsOfUse(t *testing.T) {
 		})
 	}
 }
+
+func join(session string) func(*Stay) { return func(s *Stay) { s.Join(session) } }
+
+func lose(session string) func(*Stay) { return func(s *Stay) { s.Lose(session) } }
 
 func hold(s *Stay) { s.Hold() }
 

@@ -152,7 +152,7 @@ func hold(ctx context.Context, s settings, t *target.Target) error {
 	looked := make(chan struct{})
 	go func() {
 		defer close(looked)
-		if err := door.Look(ctx, stay.Join, stay.Leave, stay.Lose); err != nil {
+		if err := door.Look(ctx, func() { stay.Join("") }, stay.Leave, func() { stay.Lose("") }); err != nil {
 			cancel(err)
 		}
 	}()
