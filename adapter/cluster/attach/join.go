@@ -139,5 +139,6 @@ func isNoProgram(text string) bool {
 func isGone(err error) bool {
 	text := err.Error()
 	return apierrors.IsNotFound(err) || strings.Contains(text, "container not found") || strings.Contains(text, "is not running") ||
-		strings.Contains(text, "not found in pod") || strings.Contains(text, "cannot exec in a stopped") || strings.Contains(text, "container is not created or running")
+		strings.Contains(text, "not found in pod") || strings.Contains(text, "cannot exec in a stopped") || strings.Contains(text, "container is not created or running") ||
+		strings.Contains(text, "no running task found")
 }

@@ -43,16 +43,24 @@ func (a agent) String() string {
 // living looks for a running agent that can serve the session, of whichever kind; nil if there is none. Those called like one
 // of ended are left out. taken says that one must be there.
 func (a *Attacher) living(ctx context.Context, in Instance, ended []string, taken bool) (*agent, error) {
-	for _, name := range Ephemerals(in.Pod) {
-		if !slices.Contains(ended, name) && suits(in, ephemeralSpec(in.Pod, name)) {
-			return &agent{Namespace: in.Pod.Namespace, Pod: in.Pod.Name, Container: name}, nil
-		}
+	if ag := livingEphemeral(in, ended); ag != nil {
+		return ag, nil
 	}
 	// Who wants an ephemeral container looks for a job only when told that something is there.
 	if a.Agent.Kind == config.AgentEphemeral && !taken {
 		return nil, nil
 	}
 	return a.livingJob(ctx, in, ended)
+}
+
+// livingEphemeral looks for one in in's own pod.
+func livingEphemeral(in Instance, ended []string) *agent {
+	for _, name := range Ephemerals(in.Pod) {
+		if !slices.Contains(ended, name) && suits(in, ephemeralSpec(in.Pod, name)) {
+			return &agent{Namespace: in.Pod.Namespace, Pod: in.Pod.Name, Container: name}
+		}
+	}
+	return nil
 }
 
 // livingJob looks for an agent in a pod of its own. In a session that may do without, it is no fault if that may not be looked for.

@@ -1,11 +1,17 @@
 package attach
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
+	k8stesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
 
 	"podstep.dev/adapter/cluster/api"
@@ -127,5 +133,25 @@ func TestAnAgentThatIsBeingStartedIsWaitedFor(t *testing.T) {
 		if got := a.pending(in); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
+	}
+}
+
+func TestOfTwoWhoBeginAtOnceTheSecondTakesTheFirstOnesAgent(t *testing.T) {
+	needs := Needs{Steal: true, Process: true}
+	seen := instance(0, needs)
+	changed := with(instance(0, needs), "podstep-first", needs, running)
+	changed.Pod.ResourceVersion = "8"
+	client := fake.NewClientset(changed.Pod)
+	client.PrependReactor("patch", "pods", func(action k8stesting.Action) (bool, runtime.Object, error) {
+		patch := string(action.(k8stesting.PatchAction).GetPatch())
+		if !strings.Contains(patch, `"resourceVersion":"7"`) {
+			t.Errorf("the patch does not say which pod was seen: %s", patch)
+		}
+		return true, nil, apierrors.NewConflict(schema.GroupResource{Resource: "pods"}, "web-0", errors.New("the object has been modified"))
+	})
+	a := attacher()
+	a.Cluster = &api.Cluster{Client: client, Namespace: "shop"}
+	if got, err := a.startEphemeral(t.Context(), seen, "podstep-second"); err != nil || got.Container != "podstep-first" || got.Started {
+		t.Errorf("got %+v, %v, want the first one's agent", got, err)
 	}
 }

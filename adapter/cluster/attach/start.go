@@ -40,13 +40,27 @@ func (a *Attacher) start(ctx context.Context, in Instance) (*agent, error) {
 	return a.startJob(ctx, a.job(in, name))
 }
 
+// startEphemeral adds the agent to in's pod as it was seen. Who comes second sees the pod changed, and takes the first one's.
 func (a *Attacher) startEphemeral(ctx context.Context, in Instance, name string) (*agent, error) {
-	pod, err := a.patch(ctx, in, name, false)
-	if err != nil {
-		return nil, addFault(err, in)
+	for attempt := 1; ; attempt++ {
+		pod, err := a.patch(ctx, in, name, false)
+		if err == nil {
+			a.log().Info("agent added", zap.String("pod", in.Pod.Name), zap.String("container", name))
+			return a.runningEphemeral(ctx, in, pod, name)
+		}
+		if !apierrors.IsConflict(err) || attempt == attempts {
+			return nil, addFault(err, in)
+		}
+		if in, err = a.Refresh(ctx, in); err != nil {
+			return nil, err
+		}
+		if other := livingEphemeral(in, nil); other != nil {
+			return other, nil
+		}
+		if other := a.pending(in); other != "" {
+			return a.runningEphemeral(ctx, in, in.Pod, other)
+		}
 	}
-	a.log().Info("agent added", zap.String("pod", in.Pod.Name), zap.String("container", name))
-	return a.runningEphemeral(ctx, in, pod, name)
 }
 
 // runningEphemeral waits for an agent that was added.
@@ -57,15 +71,19 @@ func (a *Attacher) runningEphemeral(ctx context.Context, in Instance, pod *corev
 	return &agent{Namespace: in.Pod.Namespace, Pod: in.Pod.Name, Container: name, Started: true}, nil
 }
 
-// patch adds the agent to in's pod; a dry one only asks whether that would do.
+// patch adds the agent to in's pod, unless that has changed since it was seen (a conflict); a dry one only asks whether that
+// would do.
 func (a *Attacher) patch(ctx context.Context, in Instance, name string, dry bool) (*corev1.Pod, error) {
-	body, err := json.Marshal(map[string]any{"spec": map[string]any{"ephemeralContainers": []corev1.EphemeralContainer{a.ephemeral(in, name)}}})
-	if err != nil {
-		return nil, err
-	}
+	change := map[string]any{"spec": map[string]any{"ephemeralContainers": []corev1.EphemeralContainer{a.ephemeral(in, name)}}}
 	var opts metav1.PatchOptions
 	if dry {
 		opts.DryRun = []string{metav1.DryRunAll}
+	} else {
+		change["metadata"] = map[string]any{"resourceVersion": in.Pod.ResourceVersion}
+	}
+	body, err := json.Marshal(change)
+	if err != nil {
+		return nil, err
 	}
 	return a.Cluster.Client.CoreV1().Pods(in.Pod.Namespace).Patch(ctx, in.Pod.Name, types.StrategicMergePatchType, body, opts, "ephemeralcontainers")
 }
