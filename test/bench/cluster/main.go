@@ -44,7 +44,7 @@ type bench struct {
 }
 
 func run(ctx context.Context, quick bool, only string) (err error) {
-	b := &bench{chunks: 10, rounds: 200, bulks: 5, size: 64 << 20, starts: 7}
+	b := &bench{chunks: 10, rounds: 200, bulks: 5, size: 64 << 20, starts: 5}
 	if quick {
 		b.chunks, b.bulks, b.starts, b.size = 2, 2, 3, 16<<20
 	}
