@@ -78,7 +78,6 @@ type target struct {
 
 	mu   sync.Mutex
 	pods map[string]*pod // by ID, all there ever were
-	err  error
 }
 
 func (t *target) find(ctx context.Context, wanted config.Target) (err error) {

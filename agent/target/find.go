@@ -83,13 +83,14 @@ func readStat(proc string, pid int) (stat, error) {
 	return parseStat(string(text))
 }
 
-// Fields of /proc/PID/stat behind the name in parentheses, which may have spaces and parentheses itself.
+// Fields of /proc/PID/stat behind the name in parentheses, which may have spaces and parentheses itself: the numbers of
+// proc_pid_stat(5) less 3.
 const (
-	fieldState    = 3 - 3
-	fieldParent   = 4 - 3
-	fieldStart    = 22 - 3
-	fieldEnvStart = 50 - 3
-	fieldEnvEnd   = 51 - 3
+	fieldState    = 0
+	fieldParent   = 1
+	fieldStart    = 19
+	fieldEnvStart = 47
+	fieldEnvEnd   = 48
 )
 
 func parseStat(text string) (s stat, err error) {

@@ -43,13 +43,11 @@ type lateTarget struct {
 // Places has the target's one set.
 func (l lateTarget) Places(ctx context.Context) <-chan []place.Place {
 	sets := make(chan []place.Place, 1)
-	for set := range l.Target.Places(ctx) {
-		for i, p := range set {
-			set[i] = latePlace{p, l.oneWay}
-		}
-		sets <- set
-		break
+	set := <-l.Target.Places(ctx)
+	for i, p := range set {
+		set[i] = latePlace{p, l.oneWay}
 	}
+	sets <- set
 	context.AfterFunc(ctx, func() { close(sets) })
 	return sets
 }

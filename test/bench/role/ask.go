@@ -16,7 +16,7 @@ import (
 // ask asks in turn, so that whatever else the machine does hits all alike.
 func ask(args []string) error {
 	if len(args) < 5 {
-		return errors.New("ask ROUNDS kept|new FROM PATH AT...")
+		return errors.New("want ask ROUNDS kept|new FROM PATH AT, and more of AT")
 	}
 	rounds, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -35,7 +35,7 @@ func ask(args []string) error {
 // send sends in turn.
 func send(args []string) error {
 	if len(args) < 3 {
-		return errors.New("send ROUNDS SIZE AT...")
+		return errors.New("want send ROUNDS SIZE AT, and more of AT")
 	}
 	rounds, err := strconv.Atoi(args[0])
 	if err != nil {
