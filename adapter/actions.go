@@ -1,7 +1,6 @@
 package adapter
 
 import (
-	"encoding/json"
 	"time"
 
 	"podstep.dev/adapter/dap"
@@ -16,11 +15,8 @@ type (
 	toEditor struct{ raw []byte }
 	// toDebugger sends a message.
 	toDebugger struct{ raw []byte }
-	// beginBorrow begins the borrow; session.borrowed or session.failed follows.
-	beginBorrow struct {
-		mirror json.RawMessage
-		ownEnv []string
-	}
+	// beginBorrow begins the borrow for a launch; session.borrowed or session.failed follows.
+	beginBorrow struct{ choice }
 	// prepare readies a launch; session.prepared or session.failed follows.
 	prepare struct {
 		debugger   debugger.Debugger

@@ -291,6 +291,30 @@ func TestServeFailsTheLaunchWithOneFault(t *testing.T) {
 	}
 }
 
+// TestServeLooksForTheDebuggerBeforeItBorrows : what cannot work is refused before anything is touched.
+func TestServeLooksForTheDebuggerBeforeItBorrows(t *testing.T) {
+	for name, more := range map[string]map[string]any{
+		"no dlv":    {"dlvToolPath": "/nowhere/dlv"},
+		"no python": {"type": "debugpy", "python": "/nowhere/python"},
+		"env":       {"env": []string{"A=B"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, ctx := startSession(t, func(o *Options) {
+				o.Begin = func(context.Context, Wish) (Borrow, error) {
+					return nil, fault.New(fault.NoTarget, "it was borrowed", nil)
+				}
+			}), patiently(t)
+			b.initialize(ctx, "go")
+			_, err := b.Request(ctx, "launch", dlvLaunch(t, goProgram(t, "loop"), more))
+			if f := failure(t, err); f.ID == int(fault.NoTarget) {
+				t.Error(f.Format)
+			}
+			b.request(ctx, "disconnect", nil)
+			b.over(nil)
+		})
+	}
+}
+
 func TestServeCancelsABorrowThatTakesLong(t *testing.T) {
 	cancelled := make(chan error, 1)
 	b, ctx := startSession(t, func(o *Options) {

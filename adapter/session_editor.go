@@ -111,7 +111,7 @@ func (s *session) launchRequested(m dap.Message) {
 	s.chosen, s.launch, s.template = chosen, m, m
 	s.progressStart("borrowing the target", true)
 	s.enter(borrowing)
-	s.do(beginBorrow{mirror: chosen.mirror, ownEnv: chosen.attributes.EnvNames()})
+	s.do(beginBorrow{chosen})
 }
 
 func (s *session) attachRequested(m dap.Message) {

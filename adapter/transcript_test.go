@@ -166,7 +166,7 @@ func describe(a action) string {
 	case toDebugger:
 		return "-> debugger " + string(a.raw)
 	case beginBorrow:
-		return fmt.Sprintf("borrow %s own %q", a.mirror, a.ownEnv)
+		return fmt.Sprintf("borrow %s own %q", a.mirror, a.attributes.EnvNames())
 	case prepare:
 		return fmt.Sprintf("prepare %s %s", a.debugger.Name(), a.attributes.Raw())
 	case startDebugger:

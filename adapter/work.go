@@ -14,10 +14,15 @@ import (
 	"podstep.dev/internal/fault"
 )
 
-// begin borrows.
+// begin borrows, once it is sure that there is a debugger to borrow for.
 func (o *owner) begin(ctx context.Context, a beginBorrow) {
 	o.all.Go(func() {
-		b, err := o.opts.Begin(ctx, Wish{Mirror: a.mirror, OwnEnv: a.ownEnv, Say: o.say})
+		launch := debugger.Launch{Attributes: a.attributes, Environ: o.opts.Environ, Say: o.print}
+		if err := a.debugger.Check(ctx, launch); err != nil {
+			o.inbox <- func(ctx context.Context) { o.begun(ctx, nil, err) }
+			return
+		}
+		b, err := o.opts.Begin(ctx, Wish{Mirror: a.mirror, OwnEnv: a.attributes.EnvNames(), Say: o.say})
 		o.inbox <- func(ctx context.Context) { o.begun(ctx, b, err) }
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"podstep.dev/internal/fault"
 )
 
 // Attribute is one member of a launch configuration, its value as it was written.
@@ -123,11 +125,19 @@ func (a Attributes) environment() (map[string]*string, error) {
 	return env, nil
 }
 
+// check is environment for who needs only its error: a *fault.Fault.
+func (a Attributes) check() error {
+	if _, err := a.environment(); err != nil {
+		return fault.New(fault.BadConfig, "the launch configuration is not valid", err)
+	}
+	return nil
+}
+
 // EnvNames are the variables that the attribute "env" sets or unsets.
 func (a Attributes) EnvNames() []string {
 	env, err := a.environment()
 	if err != nil {
-		return nil // Prepare refuses it
+		return nil // Check refuses it
 	}
 	return slices.Sorted(maps.Keys(env))
 }
@@ -138,7 +148,7 @@ func (a Attributes) beneath(pod map[string]string) Attributes {
 	if a.Has("env") {
 		var err error
 		if env, err = ParseAttributes(a.Value("env")); err != nil {
-			return a // Prepare has refused it, so this is not reached with what it accepted
+			return a // Check has refused it, so this is not reached with what it accepted
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(pod)) {

@@ -17,6 +17,9 @@ type Debugger interface {
 	Name() string
 	// Capabilities is the body of its answer to initialize, recorded from the version that the tests run.
 	Capabilities() json.RawMessage
+	// Check says at once what of a launch cannot work: attributes that are wrong, a debugger that is not there. It needs no Dir, and
+	// builds and starts nothing. Errors are *fault.Fault.
+	Check(ctx context.Context, launch Launch) error
 	// Prepare finds the debugger's program, checks the attributes and builds where the debugger itself would have built. It runs outside
 	// the interception: the target's environment never reaches a compiler. Errors are *fault.Fault.
 	Prepare(ctx context.Context, launch Launch) (Prepared, error)

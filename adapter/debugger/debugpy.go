@@ -20,10 +20,18 @@ type debugpy struct{}
 func (debugpy) Name() string                  { return "debugpy" }
 func (debugpy) Capabilities() json.RawMessage { return debugpyCapabilities }
 
+func (d debugpy) Check(_ context.Context, l Launch) error {
+	if err := l.Attributes.check(); err != nil {
+		return err
+	}
+	_, err := d.python(l)
+	return err
+}
+
 func (d debugpy) Prepare(ctx context.Context, l Launch) (Prepared, error) {
 	a := l.Attributes
-	if _, err := a.environment(); err != nil {
-		return Prepared{}, fault.New(fault.BadConfig, "the launch configuration is not valid", err)
+	if err := a.check(); err != nil {
+		return Prepared{}, err
 	}
 	python, err := d.python(l)
 	if err != nil {

@@ -20,6 +20,14 @@ type dlv struct{}
 func (dlv) Name() string                  { return "dlv" }
 func (dlv) Capabilities() json.RawMessage { return dlvCapabilities }
 
+func (d dlv) Check(ctx context.Context, l Launch) error {
+	if err := l.Attributes.check(); err != nil {
+		return err
+	}
+	_, err := d.find(ctx, l)
+	return err
+}
+
 func (d dlv) Prepare(ctx context.Context, l Launch) (Prepared, error) {
 	a := l.Attributes
 	env, err := a.environment()
