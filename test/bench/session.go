@@ -84,7 +84,7 @@ func (b *bench) with(ctx context.Context, role string, oneWay time.Duration, do 
 	ready := make(chan struct{}, 1)
 	opts := borrow.Options{
 		Provider:  late{oneWay: oneWay},
-		Hello:     wire.Hello{Program: "bench", Holder: "bench"},
+		Hello:     wire.Hello{Program: "bench", Holder: "bench", Session: "bench"},
 		Listening: func(uint16) { ready <- struct{}{} },
 	}
 	ended := make(chan error, 1)

@@ -55,48 +55,38 @@ func (b *bench) start(ctx context.Context, kind string, linger int) (time.Durati
 	return s.took, s.end()
 }
 
-// sizes looks at the agent's memory: idle, with an idle session, and after much traffic.
+// sizes looks at the agent's memory in and after a session, and in and after one with much traffic.
 func (b *bench) sizes(ctx context.Context) error {
-	s, err := b.steal(ctx, "ephemeral", 30)
-	if err != nil {
-		return err
+	size := func(what string, bytes int64, aim string) {
+		table.Row(what, "–", fmt.Sprintf("%.1f MB", float64(bytes)/1e6), "–", aim)
 	}
-	ended := false
-	defer func() {
-		if !ended {
-			_ = s.end()
+	var ended []int64
+	for i, what := range []string{"one session", "one large body stolen"} {
+		s, err := b.steal(ctx, "ephemeral", lingering)
+		if err != nil {
+			return err
 		}
-	}()
-	session, err := b.resident(ctx)
-	if err != nil {
-		return err
+		if i > 0 {
+			_, err = b.measured(ctx, "ask", "1", "kept", "-", fmt.Sprint(b.size), b.at(stolenPort))
+		}
+		during, lookErr := b.resident(ctx)
+		if err := errors.Join(err, lookErr, s.end()); err != nil {
+			return err
+		}
+		time.Sleep(settling)
+		after, err := b.resident(ctx)
+		if err != nil {
+			return err
+		}
+		size("agent, resident memory: "+what, during, "")
+		ended = append(ended, after)
 	}
-	if _, err := b.measured(ctx, "ask", "1", "kept", "-", fmt.Sprint(b.size), b.at(stolenPort)); err != nil {
-		return err
-	}
-	loaded, err := b.resident(ctx)
-	if err != nil {
-		return err
-	}
-	ended = true
-	if err := s.end(); err != nil {
-		return err
-	}
-	time.Sleep(settling)
-	idle, err := b.resident(ctx)
-	if err != nil {
-		return err
-	}
+	size("agent, resident memory: idle", ended[0], "under 20 MB")
+	size("agent, resident memory: idle after one large body", ended[1], "")
 	image, err := largest(agentArchive)
 	if err != nil {
 		return err
 	}
-	size := func(what string, bytes int64, aim string) {
-		table.Row(what, "–", fmt.Sprintf("%.1f MB", float64(bytes)/1e6), "–", aim)
-	}
-	size("agent, resident memory: a session's first second", session, "")
-	size("agent, resident memory: after one large body", loaded, "")
-	size("agent, resident memory: idle after that", idle, "under 20 MB")
 	size("agent's image", image, "under 10 MB")
 	return nil
 }
