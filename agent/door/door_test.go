@@ -128,7 +128,6 @@ func TestLinkEndsWithItsJoin(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait()
 	select {
 	case err := <-ended:
 		if !errors.Is(err, os.ErrClosed) {
@@ -137,6 +136,7 @@ func TestLinkEndsWithItsJoin(t *testing.T) {
 	case <-time.After(testkit.Patience):
 		t.Fatal("the link outlives its join")
 	}
+	_ = cmd.Wait() // not before: it closes the other end of the link
 	if _, err := out.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the other end reads %v, want EOF", err)
 	}

@@ -132,13 +132,20 @@ func limitMemory(t *testing.T, limit int) limited {
 	return limited{}
 }
 
-// start starts a helper in the cgroup and waits for its first line.
-func (c limited) start(t *testing.T, cmd *exec.Cmd, oom int) {
+// lean builds this test program without the race detector, whose own memory is more than a small pod has.
+func lean(t *testing.T) string {
 	t.Helper()
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
+	path := filepath.Join(t.TempDir(), "lean")
+	cmd := exec.Command("go", "test", "-c", "-race=false", "-o", path, ".")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
 	}
+	return path
+}
+
+// start starts a helper that program plays in the cgroup, and waits for its first line.
+func (c limited) start(t *testing.T, program string, cmd *exec.Cmd, oom int) {
+	t.Helper()
 	shell := fmt.Sprintf("echo 0 > %s/cgroup.procs && echo %d > /proc/self/oom_score_adj && exec %s", c.dir, oom, program)
 	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", shell}
 	cmd.Stderr = os.Stderr
@@ -197,10 +204,10 @@ func TestFloodOfAStalledPortHurtsNeitherTargetNorAgent(t *testing.T) {
 		t.Skip("needs root and a memory cgroup")
 	}
 	const clients, body = 500, 1 << 20
-	pod := limitMemory(t, podLimit)
+	pod, program := limitMemory(t, podLimit), lean(t)
 	client := testpod.NewClient(t)
 	target := testpod.Helper(t, "flooded target")
-	pod.start(t, target, 0)
+	pod.start(t, program, target, 0)
 	near, far := testkit.Pair(t)
 	file, err := near.File()
 	if err != nil {
@@ -215,7 +222,7 @@ func TestFloodOfAStalledPortHurtsNeitherTargetNorAgent(t *testing.T) {
 		adapter, err = mux.Start(t.Context(), far, mux.AdapterSide, mux.Options{})
 		started <- err
 	}()
-	pod.start(t, agent, 1000)
+	pod.start(t, program, agent, 1000)
 	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
