@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"podstep.dev/adapter/place"
 	"podstep.dev/internal/enter"
 )
 
@@ -25,7 +26,7 @@ type link struct {
 	proc  *enter.Process
 	words *words
 
-	first  []byte // read by awaitFirst, not yet by Read
+	first  place.First
 	closed sync.Once
 	err    error
 }
@@ -36,30 +37,11 @@ func newLink(conn *net.UnixConn, proc *enter.Process, stderr *os.File, log *zap.
 
 // awaitFirst waits for the agent's first byte; io.EOF means that the agent ended or closed its output.
 func (l *link) awaitFirst(ctx context.Context, bound time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, bound)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = l.SetReadDeadline(time.Unix(1, 0)) })
-	var one [1]byte
-	n, err := l.UnixConn.Read(one[:])
-	if !stop() {
-		return context.Cause(ctx)
-	}
-	if n == 1 {
-		l.first = one[:]
-		return nil
-	}
-	return err
+	return l.first.Await(ctx, l.UnixConn, bound, func() { _ = l.SetReadDeadline(time.Unix(1, 0)) })
 }
 
 // Read is to be called by one goroutine at a time.
-func (l *link) Read(b []byte) (int, error) {
-	if len(l.first) > 0 && len(b) > 0 {
-		n := copy(b, l.first)
-		l.first = l.first[n:]
-		return n, nil
-	}
-	return l.UnixConn.Read(b)
-}
+func (l *link) Read(b []byte) (int, error) { return l.first.Read(l.UnixConn, b) }
 
 // Close ends the link, which ends the agent, and waits for it: it kills an agent that does not go by itself.
 func (l *link) Close() error {

@@ -26,7 +26,7 @@ type Link struct {
 	Agent string
 
 	conn   *exec.Conn
-	first  []byte // read by join, not yet by Read
+	first  place.First
 	closed sync.Once
 	err    error
 }
@@ -63,31 +63,12 @@ func (a *Attacher) remember(ag agent) {
 }
 
 func (l *Link) awaitFirst(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, firstByte)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = l.conn.Close() })
-	var one [1]byte
-	n, err := l.conn.Read(one[:])
-	if !stop() {
-		return context.Cause(ctx)
-	}
-	if n == 1 {
-		l.first = one[:]
-		return nil
-	}
-	return err
+	return l.first.Await(ctx, l.conn, firstByte, func() { _ = l.conn.Close() })
 }
 
 // Read is to be called by one goroutine at a time. When the link ends it returns io.EOF, or an error with the last words of
 // the other end.
-func (l *Link) Read(b []byte) (int, error) {
-	if len(l.first) > 0 && len(b) > 0 {
-		n := copy(b, l.first)
-		l.first = l.first[n:]
-		return n, nil
-	}
-	return l.conn.Read(b)
-}
+func (l *Link) Read(b []byte) (int, error) { return l.first.Read(l.conn, b) }
 
 // Write sends b whole.
 func (l *Link) Write(b []byte) (int, error) { return l.conn.Write(b) }
