@@ -80,6 +80,7 @@ type Subscriptions struct {
 	// taken ends connections that the adapter took, passed those that were passed through.
 	taken, passed       context.Context
 	cutTaken, cutPassed context.CancelCauseFunc
+	silence             silence
 	connections         sync.WaitGroup
 	draining            sync.WaitGroup
 

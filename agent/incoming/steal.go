@@ -112,7 +112,7 @@ func (st *steal) accepted(conn *net.TCPConn, from, to netip.AddrPort) {
 }
 
 // serve offers the connection to the adapter and passes it through when the adapter does not take it. What is one too
-// many is not offered, so that it does not wait for a debugger; nor is a probe.
+// many is not offered, so that it does not wait for a debugger; nor is a probe, nor what comes while the adapter is silent.
 func (st *steal) serve(conn *net.TCPConn, from, to netip.AddrPort, crowded bool) {
 	s := st.session
 	log := s.opts.Log.With(zap.Uint16("port", st.port), zap.Stringer("from", from), zap.Stringer("to", to))
@@ -122,7 +122,7 @@ func (st *steal) serve(conn *net.TCPConn, from, to netip.AddrPort, crowded bool)
 	client := newEarly(s.opts.Memory.width(conn), s.opts.Memory.firsts)
 	defer client.conn.free()
 	defer client.drop()
-	if crowded || st.isProbe(client) {
+	if crowded || st.isProbe(client) || !s.silence.ask() {
 		log.Debug("not offered", zap.Bool("crowded", crowded))
 		st.pass(log, client, from, to)
 		return
@@ -154,12 +154,13 @@ func (st *steal) isProbe(client *early) bool {
 // before the adapter has answered.
 func (st *steal) offer(client *early, from, to netip.AddrPort) (splice.Conn, error) {
 	s := st.session
-	if err := st.over.Err(); err != nil {
-		return nil, context.Cause(st.over)
-	}
 	// Not ended by Unsubscribe: the adapter may have taken it already.
 	ctx, cancel := context.WithTimeout(s.taken, s.opts.OpenTimeout)
 	defer cancel()
+	defer func() { s.silence.heard(!errors.Is(ctx.Err(), context.DeadlineExceeded)) }()
+	if err := st.over.Err(); err != nil {
+		return nil, context.Cause(st.over)
+	}
 	h := wire.Header{Kind: wire.KindIncoming, Port: st.port, From: from, To: to, Subscription: st.id}
 	stream, err := s.begin(ctx, h, client.first())
 	if err != nil {

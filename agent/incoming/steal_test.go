@@ -255,6 +255,36 @@ func TestSilentAdapterCostsTheClientOnlyTheTimeout(t *testing.T) {
 	}
 }
 
+// TestOneClientAtATimeWaitsForASilentAdapter : the others go to the target at once, until it answers again.
+func TestOneClientAtATimeWaitsForASilentAdapter(t *testing.T) {
+	const patience = 2 * time.Second
+	client := testpod.NewClient(t)
+	target(t, "0.0.0.0:80")
+	f := startFarEnd(t, Options{OpenTimeout: patience})
+	answered := make(chan struct{})
+	f.on(func(st *mux.Stream) {
+		select {
+		case <-answered:
+			answer("from the debuggee")(st)
+		case <-t.Context().Done():
+		}
+	})
+	f.steal(t, 80)
+	expect(t, dial(t, client, testpod.Pod4+":80"), "target saw "+testpod.Client4)
+	trial := dial(t, client, testpod.Pod4+":80")
+	testpod.Eventually(t, "the second connection is offered", func() bool { return len(f.seen()) == 2 })
+	began := time.Now()
+	for range 10 {
+		expect(t, dial(t, client, testpod.Pod4+":80"), "target saw "+testpod.Client4)
+	}
+	if took := time.Since(began); took > patience {
+		t.Errorf("ten connections beside the one that waits took %v", took)
+	}
+	close(answered)
+	_ = trial.Close()
+	testpod.Eventually(t, "the debuggee answers again", func() bool { return curl(t, client, "http://"+testpod.Pod4+"/") == "from the debuggee" })
+}
+
 func TestServerThatSpeaksFirstIsNotHeldUp(t *testing.T) {
 	client := testpod.NewClient(t)
 	l, err := net.Listen("tcp", testpod.Pod4+":25")
