@@ -117,14 +117,16 @@ func TestJoinIsOverWithItsLink(t *testing.T) {
 }
 
 func TestLinkEndsWithItsJoin(t *testing.T) {
-	ended := make(chan error, 1)
+	joined, ended := make(chan struct{}), make(chan error, 1)
 	path, _, _ := open(t, house{serve: func(_ context.Context, conn io.ReadWriteCloser) error {
+		close(joined)
 		_, err := conn.Read(make([]byte, 1))
 		ended <- err
 		return nil
 	}})
 	cmd, _, out := guest(t, path)
-	testkit.Eventually(t, "joined", func() bool { return stdoutIsNull(cmd.Process.Pid) })
+	<-joined // who is gone before that is not let in
+	testkit.Eventually(t, "the link is handed over", func() bool { return stdoutIsNull(cmd.Process.Pid) })
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
