@@ -118,6 +118,24 @@ func (f *farEnd) steal(t *testing.T, port uint16) wire.Subscription {
 	return sub
 }
 
+// copied is a stream that was read to its end.
+type copied struct {
+	kind wire.Kind
+	text string
+}
+
+// copies takes every stream from here on, and hands over what was read of each when it has ended.
+func (f *farEnd) copies() <-chan copied {
+	all := make(chan copied, 4)
+	f.on(func(st *mux.Stream) {
+		_ = st.Opened(wire.Answer{})
+		text, _ := io.ReadAll(st)
+		all <- copied{st.Header.Kind, string(text)}
+		_ = st.Close()
+	})
+	return all
+}
+
 // refuse plays a debuggee that does not listen.
 func refuse(st *mux.Stream) { _ = st.Refuse(&wire.Refusal{Errno: syscall.ECONNREFUSED}) }
 

@@ -183,19 +183,13 @@ func TestMeshedTargetIsMirroredAfterItsSidecar(t *testing.T) {
 	meshedTarget(t)
 	joinMesh(t, testpod.Pod4+":8080")
 	f := startFarEnd(t, Options{})
-	copies := make(chan string, 4)
-	f.on(func(st *mux.Stream) {
-		_ = st.Opened(wire.Answer{})
-		text, _ := io.ReadAll(st)
-		copies <- string(text)
-		_ = st.Close()
-	})
+	copies := f.copies()
 	f.subscribe(t, wire.SubscribeParams{Port: 8080, Mode: wire.ModeMirror, Loopback: true})
 	if got, want := curl(t, client, "http://"+testpod.Pod4+":8080/"), `target saw 127.0.0.6 for "`+testpod.Client4+`"`; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := <-copies; !strings.Contains(got, "X-Forwarded-For: "+testpod.Client4+"\r\n") {
-		t.Errorf("copied %q", got)
+	if got := <-copies; !strings.Contains(got.text, "X-Forwarded-For: "+testpod.Client4+"\r\n") {
+		t.Errorf("copied %q", got.text)
 	}
 	if headers := f.seen(); len(headers) != 1 || headers[0].From.Addr() != netip.MustParseAddr("127.0.0.6") {
 		t.Errorf("copied %+v", headers)

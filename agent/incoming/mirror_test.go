@@ -17,13 +17,7 @@ func TestMirrorDeliversACopyAndLeavesTheTargetAlone(t *testing.T) {
 	client := testpod.NewClient(t)
 	target(t, testpod.Pod4+":80")
 	f := startFarEnd(t, Options{})
-	copies := make(chan string, 4)
-	f.on(func(st *mux.Stream) {
-		_ = st.Opened(wire.Answer{})
-		text, _ := io.ReadAll(st)
-		copies <- string(st.Header.Kind) + " " + string(text)
-		_ = st.Close()
-	})
+	copies := f.copies()
 	sub, err := f.Subscribe(t.Context(), wire.SubscribeParams{Port: 80, Mode: wire.ModeMirror})
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +30,7 @@ func TestMirrorDeliversACopyAndLeavesTheTargetAlone(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	_ = c.Close()
-	if got := <-copies; got != "copy hello\n" {
+	if got := <-copies; string(got.kind)+" "+got.text != "copy hello\n" {
 		t.Errorf("copy is %q", got)
 	}
 	if h := f.seen()[0]; h.From.Addr() != netip.MustParseAddr(testpod.Client4) || h.To.String() != testpod.Pod4+":80" || h.Port != 80 || h.Subscription != sub.ID {

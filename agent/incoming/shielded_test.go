@@ -111,13 +111,7 @@ func TestProbesAreNotMirrored(t *testing.T) {
 	client := testpod.NewClient(t)
 	target(t, testpod.Pod4+":80")
 	f := startFarEnd(t, Options{})
-	copies := make(chan string, 4)
-	f.on(func(st *mux.Stream) {
-		_ = st.Opened(wire.Answer{})
-		text, _ := io.ReadAll(st)
-		copies <- string(text)
-		_ = st.Close()
-	})
+	copies := f.copies()
 	f.subscribe(t, wire.SubscribeParams{Port: 80, Mode: wire.ModeMirror, Probes: []string{"/healthz"}})
 	other := strings.Replace(probe, "/healthz", "/cart", 1)
 	for _, text := range []string{probe, other} {
@@ -130,8 +124,8 @@ func TestProbesAreNotMirrored(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	if got := <-copies; got != other {
-		t.Errorf("copied %q", got)
+	if got := <-copies; got.text != other {
+		t.Errorf("copied %q", got.text)
 	}
 	testkit.Eventually(t, "one copy", func() bool { return len(f.seen()) == 1 })
 }
