@@ -1,4 +1,5 @@
 // The main scenario in a real cluster: F5, and a request that one pod makes to another stops here, whichever replica it went to.
+import { finish } from './finish.ts';
 import { shopInGo } from './project.ts';
 import type { Stage } from './stage.ts';
 import { until } from './wait.ts';
@@ -43,14 +44,7 @@ export async function cluster(stage: Stage): Promise<void> {
   await editor.variables('Locals', /^price = [1-9]\d*$/);
   stage.step('one step further: the price, from a service of the cluster');
 
-  await editor.run();
-  await shop.answeredBy('you', 10_000);
-  stage.step('the customer gets the answer from here');
-
-  await editor.stop();
-  await shop.answeredBy('target', 5_000);
-  await editor.ended();
-  await stage.nothingLeft();
+  await finish(stage, editor, shop);
   await until('no agent is left in the pods', 10_000, async () => (await shop.agents()).length === 0);
-  stage.step('the session is stopped, the pods answer again, and nothing is left');
+  stage.step('nor in the pods');
 }

@@ -1,4 +1,5 @@
 // The main scenario: the user's own configuration of type "go", a breakpoint, F5, and a request of the pod's client stops there.
+import { finish } from './finish.ts';
 import { shopInGo } from './project.ts';
 import type { Stage } from './stage.ts';
 
@@ -44,14 +45,5 @@ export async function steal(stage: Stage): Promise<void> {
   await editor.variables('Locals', /^price = 200$/);
   stage.step('one step further: the price, from a service whose name only the pod knows');
 
-  await editor.run();
-  await pod.answeredBy('you', 10_000);
-  stage.step('the client gets the answer from here');
-
-  await editor.stop();
-  await pod.answeredBy('target', 5_000);
-  stage.step('the session is stopped, and the target answers again');
-  await editor.ended();
-  await stage.nothingLeft();
-  stage.step('nothing is left of it');
+  await finish(stage, editor, pod);
 }

@@ -1,4 +1,5 @@
 // The same with podstep's own type, Python, and the program in the editor's terminal: there the editor starts the debuggee, not podstep.
+import { finish } from './finish.ts';
 import { shopInPython } from './project.ts';
 import type { Stage } from './stage.ts';
 
@@ -34,14 +35,5 @@ export async function terminal(stage: Stage): Promise<void> {
   stage.sessionRuns();
 
   await editor.disableBreakpoint(project.file);
-  await editor.run();
-  await pod.answeredBy('you', 10_000);
-  stage.step('the client gets the answer from here');
-
-  await editor.stop();
-  await pod.answeredBy('target', 5_000);
-  stage.step('the session is stopped, and the target answers again');
-  await editor.ended();
-  await stage.nothingLeft();
-  stage.step('nothing is left of it');
+  await finish(stage, editor, pod);
 }
