@@ -23,12 +23,18 @@ const (
 	longestPause  = 10 * time.Second
 	// steady is how long a watch must have lasted to be a good one.
 	steady = 10 * time.Second
+	// atOnce is how soon a watch that brought nothing has ended when it was none: client-go gives an empty one, and no error,
+	// for a connection that was closed or reset each time it tried (rest.Request.Watch).
+	atOnce = time.Second
 	// watchAtLeast is half of what bounds one watch, as client-go's reflector has it, so that one that hangs is noticed.
 	watchAtLeast = 5 * time.Minute
 	// patience is how long a refusal of what was allowed is taken for one of a starting API server, whose roles are not
 	// loaded yet.
 	patience = time.Minute
 )
+
+// errEmpty says that a watch was none.
+var errEmpty = errors.New("watch: the connection to the API server ended at once")
 
 // follower keeps up with a few objects of one kind by a list and a watch. client-go's own ways do less: RetryWatcher repeats
 // an expired watch for ever, and the reflector's pauses do not end with its context and hide what it waits for.
@@ -140,12 +146,16 @@ func (f *follower[T]) watchOnce(ctx context.Context) error {
 		return fmt.Errorf("watch: %w", err)
 	}
 	defer watching.Stop()
-	f.allowed = true
+	began, empty := time.Now(), true
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case event, more := <-watching.ResultChan():
+			if !more && empty && time.Since(began) < atOnce {
+				return errEmpty
+			}
+			f.allowed, empty = true, false
 			if !more {
 				return nil
 			}

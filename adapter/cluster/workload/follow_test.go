@@ -190,6 +190,22 @@ func TestFollowerPausesLongerAndLonger(t *testing.T) {
 	})
 }
 
+// TestFollowerTakesAnEmptyWatchForAnOutage : client-go gives one, without an error, when each connection is reset.
+func TestFollowerTakesAnEmptyWatchForAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.InfoLevel)
+		s := &server{lists: []func() (runtime.Object, error){pods("1", "a")}, watches: []func() (watch.Interface, error){events(true)}}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := following(s, zap.New(core)).run(ctx); err != nil {
+			t.Error(err)
+		}
+		if logs.FilterMessage("cannot follow, trying again").Len() != 1 || logs.Len() != 1 {
+			t.Errorf("the outage is logged as %v, want one line", logs.All())
+		}
+	})
+}
+
 func TestFollowerGivesUpWhenRefused(t *testing.T) {
 	no := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New("no"))
 	for name, test := range map[string]struct {
@@ -197,7 +213,8 @@ func TestFollowerGivesUpWhenRefused(t *testing.T) {
 		atLeast, atMost time.Duration
 	}{
 		"from the beginning": {[]func() (watch.Interface, error){failing[watch.Interface](no)}, 0, 0},
-		"for long":           {[]func() (watch.Interface, error){events(true), failing[watch.Interface](no)}, patience, 2 * patience},
+		"for long": {[]func() (watch.Interface, error){events(true, watch.Event{Type: watch.Bookmark, Object: podOf("", "2")}), failing[watch.Interface](no)},
+			patience, 2 * patience},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
