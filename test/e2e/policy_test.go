@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 )
 
@@ -156,6 +157,7 @@ func TestPolicyBindsTheAgentsOwnPod(t *testing.T) {
 		t.Errorf("a program was run in the agent: %s, %v", out, err)
 	}
 	s.disconnect(d)
+	standing := s.stand(made)
 
 	for _, word := range []string{"allow", "filtered-only", "deny"} {
 		s.patchNamespace(fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, stealAnnotation, word))
@@ -174,7 +176,28 @@ func TestPolicyBindsTheAgentsOwnPod(t *testing.T) {
 			})
 		}
 	}
+	// A stricter word binds what is made under it; what was there can still be removed, and the garbage collector's way is an update.
+	change := []byte(`{"spec":{"template":{"spec":{"nodeSelector":{"a":"b"}}}}}`)
+	if _, err := s.client.BatchV1().Jobs(s.ns).Patch(s.ctx, standing.Name, types.MergePatchType, change, metav1.PatchOptions{}); !strings.Contains(refusal(err), "no capability NET_ADMIN") {
+		t.Errorf("an agent of before a stricter word is changed: %v", err)
+	}
+	if err := s.client.BatchV1().Jobs(s.ns).Delete(s.ctx, standing.Name, metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationForeground)}); err != nil {
+		t.Error(err)
+	}
 	s.cleared()
+}
+
+// stand makes a job as the agent's, without a pod yet.
+func (s *stage) stand(made batchv1.Job) *batchv1.Job {
+	s.t.Helper()
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "podstep-standing", Labels: made.Labels}}
+	job.Spec.Suspend = ptr.To(true)
+	job.Spec.Template.Spec = *made.Spec.Template.Spec.DeepCopy()
+	job, err := s.client.BatchV1().Jobs(s.ns).Create(s.ctx, job, metav1.CreateOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return job
 }
 
 // jobCases change the pod of a session that steals.
