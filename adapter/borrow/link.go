@@ -163,6 +163,9 @@ func (n notices) Ended(p wire.EndedParams) {
 	}
 }
 
+// Closed : a client's connection is over.
+func (n notices) Closed(p wire.ClosedParams) {}
+
 // Lost : a mirror could not deliver everything.
 func (n notices) Lost(p wire.LostParams) {
 	var parts []string

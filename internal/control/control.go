@@ -31,6 +31,7 @@ type Agent interface {
 type Adapter interface {
 	Ended(wire.EndedParams)
 	Lost(wire.LostParams)
+	Closed(wire.ClosedParams)
 }
 
 // Client calls an agent. A method that an older agent does not know is refused: ENOTSUP, wire.ReasonUnsupported.
@@ -47,6 +48,8 @@ func NewClient(ctx context.Context, stream io.ReadWriteCloser, adapter Adapter, 
 			notice(*r.Params, adapter.Ended)
 		case wire.NoticeLost:
 			notice(*r.Params, adapter.Lost)
+		case wire.NoticeClosed:
+			notice(*r.Params, adapter.Closed)
 		}
 	})
 	return &Client{conn: newConn(ctx, stream, handler, log)}
@@ -180,6 +183,11 @@ func (s *Server) Ended(ctx context.Context, p wire.EndedParams) error {
 // Lost tells the adapter what a mirror could not deliver.
 func (s *Server) Lost(ctx context.Context, p wire.LostParams) error {
 	return s.conn.Notify(ctx, wire.NoticeLost, p)
+}
+
+// Closed tells the adapter that a client's connection is over.
+func (s *Server) Closed(ctx context.Context, p wire.ClosedParams) error {
+	return s.conn.Notify(ctx, wire.NoticeClosed, p)
 }
 
 // Done is closed when the conversation is over.

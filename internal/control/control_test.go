@@ -66,6 +66,8 @@ func (h *heard) Ended(p wire.EndedParams) {
 	h.ended = append(h.ended, p)
 }
 
+func (h *heard) Closed(wire.ClosedParams) {}
+
 func (h *heard) Lost(p wire.LostParams) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/json"
 	"net/netip"
 	"time"
 )
@@ -14,8 +15,9 @@ const (
 	MethodLeave       = "leave"
 	MethodSessions    = "sessions"
 
-	NoticeEnded = "ended"
-	NoticeLost  = "lost"
+	NoticeEnded  = "ended"
+	NoticeLost   = "lost"
+	NoticeClosed = "closed"
 )
 
 // DescribeParams asks what a process in the target sees.
@@ -54,7 +56,29 @@ type SubscribeParams struct {
 	Probes []string `json:"probes,omitempty"`
 	// Loopback takes only what comes over the loopback interface: a sidecar hands the target its traffic there.
 	Loopback bool `json:"loopback,omitempty"`
+	// Requests asks for HTTP requests one by one ([KindRequest]) where the client speaks HTTP, instead of whole connections.
+	Requests bool `json:"requests,omitempty"`
+	// Filter takes only requests that it matches, in the form of package filter. It needs Requests. An agent of a minor version
+	// below 2 would ignore it and take all.
+	Filter json.RawMessage `json:"filter,omitempty"`
+	// OnPause is the adapter's policy for requests that come while the debugger is stopped: with [PausePass] the agent need not
+	// ask while it knows of the pause. The adapter has the last word.
+	OnPause OnPause `json:"onPause,omitempty"`
+	// Hold is how many seconds the adapter may take at the most to answer a request's stream, beside what it takes anyway.
+	Hold int `json:"hold,omitempty"`
 }
+
+// OnPause says what happens to requests that come while the debugger is stopped.
+type OnPause string
+
+const (
+	// PausePass : they go to the target. So does the zero value.
+	PausePass OnPause = "passthrough"
+	// PauseHold : they wait for the debugger.
+	PauseHold OnPause = "hold"
+	// PauseReject : they are answered 503.
+	PauseReject OnPause = "reject"
+)
 
 // Subscription is the grant. It ends with Unsubscribe or with the link.
 type Subscription struct {
@@ -79,6 +103,11 @@ type LostParams struct {
 	Packets uint64 `json:"packets,omitempty"`
 	// Connections whose copy was given up: gaps, memory, or a debuggee that did not read.
 	Connections uint64 `json:"connections,omitempty"`
+}
+
+// ClosedParams tells that a client's connection is over, so that the debuggee's is closed too (Header.Connection).
+type ClosedParams struct {
+	Connection uint64 `json:"connection"`
 }
 
 // Holder describes who holds a stolen port. It is stored beside the rule, where every agent can read it.

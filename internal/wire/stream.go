@@ -14,6 +14,11 @@ const (
 	KindControl Kind = "control"
 	// KindIncoming carries a stolen connection to the debuggee; the agent opens it. Port, From, To, Subscription are set.
 	KindIncoming Kind = "incoming"
+	// KindRequest carries one HTTP request of a client's connection to the debuggee, and its response back; the agent opens
+	// it. Port, From, To, Subscription, Connection, Request and Protocol are set. The payload is the request as the client sent
+	// it, ended by the half's end. After the answer comes an [Outcome], then the response, ended likewise: interim responses
+	// and one final one. After a response 101, or 2xx to CONNECT, both halves are raw bytes.
+	KindRequest Kind = "request"
 	// KindCopy carries a mirrored connection's bytes to the debuggee; the agent opens it and ignores what comes back.
 	// Port, From, To, Subscription are set.
 	KindCopy Kind = "copy"
@@ -35,6 +40,13 @@ type Header struct {
 	From netip.AddrPort `json:"from,omitzero"`
 	// To is the original destination of the connection.
 	To netip.AddrPort `json:"to,omitzero"`
+	// Connection numbers the client's connection in the link, from 1: requests of one connection come one after the other, and go
+	// to one connection of the debuggee as long as that is kept alive.
+	Connection uint64 `json:"connection,omitempty"`
+	// Request numbers the request in the link, from 1.
+	Request uint64 `json:"request,omitempty"`
+	// Protocol of a request: [HTTP1].
+	Protocol string `json:"protocol,omitempty"`
 	// Address is where to dial.
 	Address netip.AddrPort `json:"address,omitzero"`
 	// Subscription is the id under which the adapter asked for the connection.
@@ -46,6 +58,26 @@ type Answer struct {
 	Refusal *Refusal `json:"refusal,omitempty"`
 	// Local is the dialler's own address in the target's network namespace (KindDial).
 	Local netip.AddrPort `json:"local,omitzero"`
+}
+
+// HTTP1 is the protocol of requests of HTTP/1.0 and 1.1.
+const HTTP1 = "http/1"
+
+// Outcome follows the answer of a [KindRequest] stream, in a frame of its own: with the response, or when there will be none.
+// The zero Outcome means that the response follows.
+type Outcome struct {
+	// Failed says that the debuggee has not begun to answer and will not; nothing follows.
+	Failed *Failure `json:"failed,omitempty"`
+}
+
+// Failure is a delivered request that the debuggee did not begin to answer.
+type Failure struct {
+	// Status is what the client is told when nobody else answers: 502 or 504.
+	Status int `json:"status"`
+	// Fallback says that the target may answer instead, if the agent still has the whole request.
+	Fallback bool `json:"fallback,omitempty"`
+	// Text is for people: the client and the developer.
+	Text string `json:"text,omitempty"`
 }
 
 // Reason tells refusals apart that share an errno. Unknown reasons are treated as empty.

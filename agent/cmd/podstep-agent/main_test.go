@@ -45,6 +45,8 @@ func (a *agentProcess) Ended(p wire.EndedParams) {
 
 func (a *agentProcess) Lost(wire.LostParams) {}
 
+func (a *agentProcess) Closed(wire.ClosedParams) {}
+
 type pipes struct {
 	io.ReadCloser
 	in io.WriteCloser
