@@ -101,7 +101,7 @@ func TestTheEndOfAClientsConnectionReachesTheProgram(t *testing.T) {
 	if b, err := io.ReadAll(st); err != nil || !bytes.HasSuffix(b, []byte("HTTP/1.1 204 No Content\r\n\r\n")) {
 		t.Fatalf("answered %q, %v", b, err)
 	}
-	if err := server.Closed(t.Context(), wire.ClosedParams{Connection: 5}); err != nil {
+	if err := server.Closed(t.Context(), wire.ClosedParams{Connections: []uint64{5}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := far.Read(make([]byte, 1)); err != io.EOF {
