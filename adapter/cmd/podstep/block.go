@@ -26,6 +26,9 @@ func (p *podstep) block(f *runFlags) (config.Mirror, error) {
 	if err := f.incoming(&m, target); err != nil {
 		return config.Mirror{}, err
 	}
+	if err := f.filterOf(&m, target); err != nil {
+		return config.Mirror{}, err
+	}
 	for _, local := range f.local {
 		if err := config.CheckLocal(local); err != nil {
 			return config.Mirror{}, usage("--local %w", err)
@@ -102,16 +105,16 @@ func (f *runFlags) cluster(m *config.Mirror, target config.Target) error {
 	return nil
 }
 
-// incoming replaces the file's incoming traffic when a flag names a port.
+// incoming replaces the file's mode and ports when a flag names a port. Its filter stays: a flag must not make a session take more than its own.
 func (f *runFlags) incoming(m *config.Mirror, target config.Target) error {
 	flag, ports := "--steal", f.steal
 	switch {
 	case len(f.steal) > 0 && len(f.mirror) > 0:
 		return usage("--steal and --mirror exclude each other: a session either answers requests or gets copies")
 	case len(f.steal) > 0:
-		m.Incoming = config.Incoming{Mode: config.ModeSteal}
+		m.Incoming.Mode = config.ModeSteal
 	case len(f.mirror) > 0:
-		m.Incoming = config.Incoming{Mode: config.ModeMirror}
+		m.Incoming.Mode = config.ModeMirror
 		flag, ports = "--mirror", f.mirror
 	default:
 		return nil
@@ -134,6 +137,22 @@ func (f *runFlags) incoming(m *config.Mirror, target config.Target) error {
 		}
 		m.Incoming.Ports[target], takenBy[debuggee] = debuggee, target
 	}
+	return nil
+}
+
+// filterOf replaces the file's filter.
+func (f *runFlags) filterOf(m *config.Mirror, target config.Target) error {
+	if f.filter == "" {
+		return nil
+	}
+	filter, err := config.ParseFilter(f.filter)
+	if err := errors.Join(target.Fits("incoming.filter"), err); err != nil {
+		return usage("--filter %s: %w", f.filter, err)
+	}
+	if m.Incoming.Mode == config.ModeOff {
+		return usage("--filter %s: incoming traffic is left alone; add --steal or --mirror", f.filter)
+	}
+	m.Incoming.Filter = filter
 	return nil
 }
 
