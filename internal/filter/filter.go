@@ -1,6 +1,7 @@
 // Package filter says which HTTP requests a session wants: a tree of conditions on a request's head, and on its body where that is
 // JSON. It reads and writes the filter's JSON form, says it in words, matches requests, and proves of two filters that no request
-// matches both, so that two sessions can share a port. It does no I/O and parses no HTTP.
+// matches both, so that two sessions can share a port. It does no I/O and parses no HTTP. docs/configuration.md describes the
+// form.
 //
 // A request that servers could read in different ways belongs to nobody: a header that comes twice with different values, a path
 // with ".." in it, a JSON object with a key given twice. A condition that looks at such a thing is not met, and neither is its
