@@ -149,14 +149,18 @@ func (e *edited) requestLine(line string) error {
 		return fmt.Errorf("%q is no request line", line)
 	}
 	e.method, e.target, e.version = words[0], words[1], words[2]
+	if strings.HasPrefix(e.target, "/") || e.target == "*" {
+		return nil
+	}
 	if u, err := url.Parse(e.target); err == nil && u.Host != "" {
 		_, e.target, _ = strings.Cut(e.target, u.Host)
 		if !strings.HasPrefix(e.target, "/") {
 			e.target = "/" + e.target
 		}
 		e.host = u.Host
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%q has neither a path nor a URL", line)
 }
 
 // unmask puts back what the person left as it was shown.

@@ -88,6 +88,7 @@ func TestReplayRefuses(t *testing.T) {
 		"a cut body":            {"POST / HTTP/1.1\r\nHost: x\r\n\r\n" + strings.Repeat("x", 100<<10), ok, "", requests.ErrNotWhole},
 		"an upgrade":            {upgrade, "HTTP/1.1 101 Switching Protocols\r\n\r\n", "", requests.ErrSwitched},
 		"nothing":               {get, ok, "# nothing", nil},
+		"no target":             {get, ok, "hello world", nil},
 		"no request line":       {get, ok, "hello", nil},
 		"a request line of two": {get, ok, "GET / HTTP/2", nil},
 		"no field":              {get, ok, "GET / HTTP/1.1\nHost", nil},
