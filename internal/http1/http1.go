@@ -10,10 +10,10 @@ var (
 	// ErrNotHTTP : the bytes do not begin as a message of HTTP/1 does.
 	ErrNotHTTP = errors.New("not HTTP/1")
 	// ErrOdd is wrapped by what is said of a message that could be read in more than one way (RFC 9112 §11.2): a bare line feed, a
-	// folded field, a transfer coding besides a length, two lengths, white space before a colon, a malformed chunk.
+	// folded field, a transfer coding besides a length, two lengths, white space before a colon, two hosts, a malformed chunk.
 	ErrOdd = errors.New("ambiguous HTTP/1 message")
-	// ErrLong : a head of more than MaxHead bytes.
-	ErrLong = errors.New("head too long")
+	// ErrLong : a head of more than MaxHead bytes or of more than 2,000 fields, as long a trailer, or a chunk's line beyond 4 KiB.
+	ErrLong = errors.New("HTTP/1 head, trailer or chunk line too long")
 )
 
 // MaxHead is the longest head in bytes.
@@ -24,29 +24,32 @@ type Field struct{ Name, Value string }
 
 // Request is a request's head.
 type Request struct {
-	// Raw is the head as it was sent, with the empty line behind it. It aliases what it was parsed from.
+	// Raw is the head as it was sent, with the empty line behind it, and the one before it if there is. It aliases what it was parsed from;
+	// what else is here does not.
 	Raw []byte
-	// Method, Target and Minor (of HTTP/1.x) are the request line's.
+	// Method, Target and Minor (of HTTP/1.x, 0 to 9) are the request line's. A target in absolute form names the same host as the field.
 	Method, Target string
 	Minor          int
 	Fields         []Field
 	Body           Body
 	// Close : no other request follows on the connection.
 	Close bool
-	// Switch : the client offers to go on in another protocol (Upgrade, CONNECT).
+	// Switch : the client offers to go on in another protocol (Upgrade, CONNECT). It may be in HTTP/1.0 too, where servers are to ignore it:
+	// the answer tells.
 	Switch bool
-	// Expect : the client waits for 100 (Continue) before it sends the body.
+	// Expect : the client waits for 100 (Continue) before it sends the body, which there is.
 	Expect bool
 }
 
 // Response is a response's head.
 type Response struct {
+	// Raw is the head as it was sent, with the empty line behind it. It aliases what it was parsed from; what else is here does not.
 	Raw    []byte
 	Minor  int
 	Status int
 	Fields []Field
 	Body   Body
-	// Close : no other response follows on the connection.
+	// Close : no other response follows on the connection. It is not said of Interim and Switched.
 	Close bool
 	// Interim : a response 1xx that a final one follows, on the same connection. 101 is none.
 	Interim bool
