@@ -8,15 +8,10 @@ import (
 	"net/http/httputil"
 	"strings"
 	"unicode/utf8"
-
-	"podstep.dev/internal/http1"
 )
 
-const (
-	maxShownHead = http1.MaxHead
-	// maxDecoded bounds what a compressed body is decoded to: a small one can be made to grow without end.
-	maxDecoded = 1 << 20
-)
+// maxDecoded bounds what a compressed body is decoded to: a small one can be made to grow without end.
+const maxDecoded = 1 << 20
 
 // Body is a body as it is shown: without its framing, and without gzip or deflate.
 type Body struct {

@@ -1,11 +1,12 @@
 package requests
 
 import (
+	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
+	"podstep.dev/internal/http1"
 	"podstep.dev/internal/wire"
 )
 
@@ -87,16 +88,12 @@ func (r record) summary(s Secrets) Summary {
 	if r.header.Protocol != wire.HTTP1 {
 		return sum
 	}
-	if m, ok := readHead(r.request.kept); ok {
-		line := strings.SplitN(m.line, " ", 3)
-		for len(line) < 3 {
-			line = append(line, "")
+	if h, ok := readRequest(r.request.kept); ok {
+		sum.Method, sum.Protocol = h.method, h.version
+		sum.Path, sum.Query, _ = strings.Cut(s.target(h.target), "?")
+		if h, ok := readResponse(r.response.kept, h.method); ok {
+			sum.Status = h.status
 		}
-		sum.Method, sum.Protocol = line[0], line[2]
-		sum.Path, sum.Query, _ = strings.Cut(s.target(line[1]), "?")
-	}
-	if m, ok := readResponse(r.response.kept); ok {
-		sum.Status = m.status()
 	}
 	return sum
 }
@@ -104,17 +101,15 @@ func (r record) summary(s Secrets) Summary {
 // entry shows all of r.
 func (r record) entry(s Secrets) Entry {
 	e := Entry{Summary: r.summary(s)}
-	request, ok := readHead(r.request.kept)
-	if !ok {
+	request, ok := readRequest(r.request.kept)
+	if !ok || e.Method == "" {
 		e.Request = Message{Fields: []Field{}, Body: shown(r.request.kept, r.request.total)}
 		return e
 	}
 	e.Request = message(request, r.request, s)
-	if response, ok := readResponse(r.response.kept); ok {
+	e.Request.Line = strings.Join([]string{request.method, s.target(request.target), request.version}, " ")
+	if response, ok := readResponse(r.response.kept, request.method); ok {
 		m := message(response, r.response, s)
-		if response.status() == 101 || e.Method == "HEAD" {
-			m.Body = Body{Size: m.Body.Size}
-		}
 		e.Response = &m
 	}
 	return e
@@ -123,16 +118,15 @@ func (r record) entry(s Secrets) Entry {
 // message shows one direction.
 func message(h head, p part, s Secrets) Message {
 	m := Message{Line: h.line, Fields: make([]Field, 0, len(h.fields))}
-	if !strings.HasPrefix(h.line, "HTTP/") {
-		if parts := strings.SplitN(h.line, " ", 3); len(parts) == 3 {
-			m.Line = strings.Join([]string{parts[0], s.target(parts[1]), parts[2]}, " ")
-		}
-	}
 	for _, f := range h.fields {
 		m.Fields = append(m.Fields, Field{f.Name, s.value(f.Name, f.Value)})
 	}
 	data, coding := decode(h, p.kept[h.size:])
 	m.Body = shown(data, p.total-int64(h.size))
+	if !h.body {
+		m.Body = Body{Size: m.Body.Size}
+		return m
+	}
 	m.Body.Cut = m.Body.Cut || int64(len(p.kept)) < p.total
 	m.Body.Coding = coding
 	m.Body.Text = s.text(h.value("Content-Type"), m.Body.Text)
@@ -148,51 +142,51 @@ func milliseconds(from, to time.Time) float64 {
 
 // head is the head of a message.
 type head struct {
-	line   string
-	fields []Field
-	size   int // with what is before it (interim responses) and the empty line behind it
+	line                    string
+	method, target, version string // of a request
+	status                  int    // of a response
+	fields                  []http1.Field
+	body                    bool // what follows is a body
+	switched                bool // what follows is of another protocol
+	size                    int  // with what is before it, as interim responses, and the empty line behind it
 }
 
-func (h head) value(name string) string { return Message{Fields: h.fields}.Value(name) }
-
-// status of a response's head, 0 when it has none.
-func (h head) status() int {
-	_, rest, _ := strings.Cut(h.line, " ")
-	code, _, _ := strings.Cut(rest, " ")
-	n, err := strconv.Atoi(code)
-	if err != nil {
-		return 0
+func (h head) value(name string) string {
+	for _, f := range h.fields {
+		if strings.EqualFold(f.Name, name) {
+			return f.Value
+		}
 	}
-	return n
+	return ""
 }
 
-// readHead reads the head that b begins with, if it is whole. What is odd in it is shown as it is: this decides nothing.
-func readHead(b []byte) (h head, ok bool) {
-	text, _, ok := strings.Cut(string(b[:min(len(b), maxShownHead)]), "\r\n\r\n")
-	if !ok {
+// readRequest reads the head that b begins with, if it is whole and in order.
+func readRequest(b []byte) (head, bool) {
+	r, err := http1.ParseRequest(b)
+	if err != nil || r == nil {
 		return head{}, false
 	}
-	lines := strings.Split(text, "\r\n")
-	h = head{line: lines[0], size: len(text) + 4}
-	for _, line := range lines[1:] {
-		name, value, _ := strings.Cut(line, ":")
-		h.fields = append(h.fields, Field{name, strings.Trim(value, " \t")})
-	}
+	h := head{method: r.Method, target: r.Target, version: fmt.Sprintf("HTTP/1.%d", r.Minor), fields: r.Fields, size: len(r.Raw)}
+	h.line = strings.Join([]string{h.method, h.target, h.version}, " ")
+	h.body = r.Body.Kind != http1.None
 	return h, true
 }
 
-// readResponse reads the head of the final response, if it is whole.
-func readResponse(b []byte) (head, bool) {
+// readResponse reads the head of the final response to a request of that method, if it is whole and in order.
+func readResponse(b []byte, method string) (head, bool) {
 	before := 0
 	for {
-		h, ok := readHead(b[before:])
-		if !ok {
+		r, err := http1.ParseResponse(b[before:], method)
+		if err != nil || r == nil {
 			return head{}, false
 		}
-		before += h.size
-		if status := h.status(); status < 100 || status >= 200 || status == 101 {
-			h.size = before
-			return h, true
+		before += len(r.Raw)
+		if !r.Interim {
+			line, _, _ := strings.Cut(string(r.Raw), "\n")
+			return head{
+				line: strings.TrimRight(line, "\r "), status: r.Status, fields: r.Fields, size: before,
+				body: r.Body.Kind != http1.None && !r.Switched, switched: r.Switched,
+			}, true
 		}
 	}
 }

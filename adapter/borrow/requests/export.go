@@ -49,7 +49,7 @@ func (s Summary) fate() string {
 	words := "it went nowhere yet"
 	if s.Went != "" {
 		words = "it went to " + s.Went
-		if s.Went == Podstep {
+		if s.Went == Nobody {
 			words = "podstep answered it"
 		}
 	}
@@ -130,6 +130,9 @@ func (e Entry) URL() string {
 
 // Curl writes the request as a command line of a POSIX shell.
 func (e Entry) Curl() string {
+	if e.Method == "" {
+		return fmt.Sprintf(": request %d could not be read\n", e.ID)
+	}
 	words := []string{"curl"}
 	add := func(w ...string) { words = append(words, w...) }
 	body := e.Request.Body

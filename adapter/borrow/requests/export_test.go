@@ -47,8 +47,8 @@ func TestCurlSaysTheSameToAShell(t *testing.T) {
 		"post": {post, []string{"http://shop:8080/pay?x=%20", "-H", "Content-Type: text/plain", "-H", "X-Empty;", "-H", "User-Agent:", "-H", "Accept:", "--data-raw", "it's\n1"}, ""},
 		"put binary": {"PUT /[1] HTTP/1.0\r\nHost: shop\r\nUser-Agent: t\r\nAccept: x\r\nContent-Length: 6\r\n\r\n\x00\xff'%\\n",
 			[]string{"-X", "PUT", "--globoff", "http://shop/[1]", "--http1.0", "-H", "User-Agent: t", "-H", "Accept: x", "-H", "Content-Type:", "--data-binary", "@-"}, "\x00\xff'%\\n"},
-		"head": {"HEAD /../x HTTP/1.1\r\nUser-Agent: t\r\nAccept: x\r\nAccept-Encoding: gzip\r\n\r\n",
-			[]string{"--head", "--path-as-is", "http://localhost:80/../x", "-H", "User-Agent: t", "-H", "Accept: x", "-H", "Accept-Encoding: gzip", "--compressed"}, ""},
+		"head": {"HEAD /../x HTTP/1.0\r\nUser-Agent: t\r\nAccept: x\r\nAccept-Encoding: gzip\r\n\r\n",
+			[]string{"--head", "--path-as-is", "http://localhost:80/../x", "--http1.0", "-H", "User-Agent: t", "-H", "Accept: x", "-H", "Accept-Encoding: gzip", "--compressed"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			line := entry(t, test.request, ok).Curl()

@@ -119,20 +119,17 @@ func (e Entry) har() HAREntry {
 		h.Connection = e.Peer.String()
 	}
 	if e.Response != nil {
-		h.Response = e.Response.har()
+		h.Response = e.Response.har(e.Status)
 	}
 	return h
 }
 
-func (m Message) har() HARResponse {
-	words := strings.SplitN(m.Line, " ", 3)
+func (m Message) har(status int) HARResponse {
+	words := append(strings.SplitN(m.Line, " ", 3), "", "")
 	r := HARResponse{
-		Status: head{line: m.Line}.status(), HTTPVersion: words[0], Headers: m.Fields, Cookies: []HARCookie{},
+		Status: status, StatusText: words[2], HTTPVersion: words[0], Headers: m.Fields, Cookies: []HARCookie{},
 		RedirectURL: m.Value("Location"), HeadersSize: -1, BodySize: m.Body.Size,
 		Content: HARContent{Size: int64(len(m.Body.Bytes())), MimeType: m.Value("Content-Type"), Text: m.Body.Text},
-	}
-	if len(words) == 3 {
-		r.StatusText = words[2]
 	}
 	for _, f := range m.Fields {
 		if strings.EqualFold(f.Name, "Set-Cookie") {

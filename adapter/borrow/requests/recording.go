@@ -8,11 +8,11 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-// Where a request went.
+// Where a request went, as the tunnel says it.
 const (
 	Debuggee = "debuggee"
 	Target   = "target"
-	Podstep  = "podstep"
+	Nobody   = "nobody" // podstep or the agent told the client of a failure
 )
 
 // record is one request as it is kept. The log's lock guards it.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"podstep.dev/internal/http1"
 	"podstep.dev/internal/wire"
 )
 
@@ -64,14 +65,12 @@ func (r *Replay) Run(ctx context.Context) error {
 
 // again returns the bytes to send.
 func (r record) again(edited string) ([]byte, error) {
-	h, ok := readHead(r.request.kept)
-	switch {
-	case r.header.Protocol != wire.HTTP1 || !ok:
+	h, ok := readRequest(r.request.kept)
+	if r.header.Protocol != wire.HTTP1 || !ok {
 		return nil, ErrNotWhole
-	case h.value("Upgrade") != "" || strings.HasPrefix(h.line, "CONNECT "):
-		if response, ok := readResponse(r.response.kept); ok && (response.status() == 101 || strings.HasPrefix(h.line, "CONNECT ")) {
-			return nil, ErrSwitched
-		}
+	}
+	if answer, ok := readResponse(r.response.kept, h.method); ok && answer.switched {
+		return nil, ErrSwitched
 	}
 	whole := int64(len(r.request.kept)) == r.request.total
 	if edited == "" {
@@ -86,14 +85,19 @@ func (r record) again(edited string) ([]byte, error) {
 	}
 	plain := r.entry(Plain).Request
 	e.unmask(r.entry(Masked).Request, plain)
-	if e.body != plain.Body.Text {
-		return e.bytes(), nil
+	raw := e.bytes()
+	if e.body == plain.Body.Text { // as it was shown: it goes as it came
+		if !whole {
+			return nil, ErrNotWhole
+		}
+		raw = append(e.head(plain), r.request.kept[h.size:]...)
 	}
-	// The body is as it was shown: it goes as it came.
-	if !whole {
-		return nil, ErrNotWhole
+	if request, err := http1.ParseRequest(raw); err != nil {
+		return nil, err
+	} else if request == nil {
+		return nil, errors.New("the request is not whole")
 	}
-	return append(e.head(plain), r.request.kept[h.size:]...), nil
+	return raw, nil
 }
 
 // edited is a request that a person wrote.

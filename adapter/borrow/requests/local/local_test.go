@@ -188,13 +188,13 @@ func TestReplayAnswersWithWhatCame(t *testing.T) {
 	// Whoever asked for a replay goes away: it ends.
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-began; cancel() }()
-	if _, err := c.Replay(ctx, 1, "GET /slow HTTP/1.1\n"); !errors.Is(err, context.Canceled) {
+	if _, err := c.Replay(ctx, 1, "GET /slow HTTP/1.1\nHost: x\n"); !errors.Is(err, context.Canceled) {
 		t.Errorf("a replay that was given up: %v", err)
 	}
 	testkit.Eventually(t, "the replay ends", func() bool { list := l.List(3, 0); return len(list) == 1 && list[0].Done })
 	// The session ends: so do its replays.
 	go func() { <-began; _ = s.Close() }()
-	if e, err := c.Replay(t.Context(), 1, "GET /slow HTTP/1.1\n"); err == nil && e.Failed == "" {
+	if e, err := c.Replay(t.Context(), 1, "GET /slow HTTP/1.1\nHost: x\n"); err == nil && e.Failed == "" {
 		t.Errorf("a replay at the session's end: %+v", e)
 	}
 }
