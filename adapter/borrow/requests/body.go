@@ -45,14 +45,14 @@ func shown(data []byte, size int64) Body {
 	return b
 }
 
-// isText reports whether data can be shown. A character that is cut at the end does not matter.
+// isText reports whether data can be shown, by a terminal too. A character that is cut at the end does not matter.
 func isText(data []byte) bool {
 	for len(data) > 0 {
 		r, n := utf8.DecodeRune(data)
 		switch {
 		case r == utf8.RuneError && n == 1:
 			return !utf8.FullRune(data)
-		case r < ' ' && r != '\t' && r != '\r' && r != '\n' && r != '\f', r == 0x7f:
+		case r < ' ' && r != '\t' && r != '\r' && r != '\n' && r != '\f', r >= 0x7f && r < 0xa0:
 			return false
 		}
 		data = data[n:]

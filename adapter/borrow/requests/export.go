@@ -24,9 +24,9 @@ func (e Entry) HTTP() string {
 // Exchange writes the request and the response for people to read.
 func (e Entry) Exchange() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s\n\n%s", e.title(), e.Request.shown())
+	fmt.Fprintf(&b, "# %s\n\n%s", e.title(), e.Request)
 	if e.Response != nil {
-		fmt.Fprintf(&b, "\n%s", e.Response.shown())
+		fmt.Fprintf(&b, "\n%s", e.Response)
 	}
 	fmt.Fprintf(&b, "\n# %s\n", e.fate())
 	return b.String()
@@ -93,12 +93,12 @@ func (m Message) text() string {
 	return b.String()
 }
 
-// shown is a message with all that was sent, for people to read.
-func (m Message) shown() string {
+// String is a message with all that was sent, for people to read at a terminal.
+func (m Message) String() string {
 	var b strings.Builder
 	b.WriteString(m.Line + "\n")
 	for _, f := range m.Fields {
-		b.WriteString(f.Name + ": " + f.Value + "\n")
+		b.WriteString(f.Name + ": " + strings.Map(harmless, f.Value) + "\n")
 	}
 	switch body := m.Body; {
 	case body.Binary != nil:
@@ -110,6 +110,14 @@ func (m Message) shown() string {
 		}
 	}
 	return b.String()
+}
+
+// harmless drops what a terminal may take for an order.
+func harmless(r rune) rune {
+	if r >= 0x7f && r < 0xa0 {
+		return -1
+	}
+	return r
 }
 
 // URL is where the request was sent to, as its sender wrote it.

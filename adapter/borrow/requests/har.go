@@ -40,6 +40,15 @@ type HAREntry struct {
 	ReplayOf        uint64      `json:"_replayOf,omitempty"`
 }
 
+// Started is StartedDateTime, the zero time when it cannot be read.
+func (e HAREntry) Started() time.Time {
+	t, err := time.Parse(time.RFC3339Nano, e.StartedDateTime)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
 // HARRequest is a request; sizes are -1 when they are not known.
 type HARRequest struct {
 	Method      string      `json:"method"`
