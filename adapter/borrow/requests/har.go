@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"podstep.dev/internal/program"
 )
 
 // HAR is an HTTP archive of version 1.2 (http://www.softwareishard.com/blog/har-12-spec/).
@@ -105,9 +107,9 @@ type HARTimings struct {
 	Receive float64 `json:"receive"`
 }
 
-// NewHAR makes an archive of entries. version is podstep's.
-func NewHAR(version string, entries []Entry) HAR {
-	h := HAR{HARLog{Version: "1.2", Creator: HARCreator{"podstep", version}, Entries: []HAREntry{}}}
+// NewHAR makes an archive of entries.
+func NewHAR(entries []Entry) HAR {
+	h := HAR{HARLog{Version: "1.2", Creator: HARCreator{"podstep", program.Version()}, Entries: []HAREntry{}}}
 	for _, e := range entries {
 		h.Log.Entries = append(h.Log.Entries, e.har())
 	}

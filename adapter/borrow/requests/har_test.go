@@ -88,7 +88,7 @@ func TestHARIsAsTheSpecificationHasIt(t *testing.T) {
 	never.Went(requests.Target, "debugger stopped")
 	never.End(errors.New("reset"))
 	l.Begin(header())
-	text, err := json.Marshal(requests.NewHAR("1.0", l.Entries(requests.Masked)))
+	text, err := json.Marshal(requests.NewHAR(l.Entries(requests.Masked)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestHARIsAsTheSpecificationHasIt(t *testing.T) {
 	if strings.Contains(string(text), "s3cret") {
 		t.Errorf("there is a secret in %s", text)
 	}
-	har := requests.NewHAR("1.0", l.Entries(requests.Plain))
+	har := requests.NewHAR(l.Entries(requests.Plain))
 	if len(har.Log.Entries) != 5 || har.Log.Version != "1.2" {
 		t.Fatalf("%+v", har.Log)
 	}

@@ -83,11 +83,11 @@ With --edit it sends what FILE has, in the form of "show ID -o http"; what is ma
 }
 
 // checkForm says whether the output may have the form that is asked for. Faults have it, too, if it is JSON.
-func (p *podstep) checkForm(f *requestsFlags, forms ...local.Form) error {
+func (p *podstep) checkForm(f *requestsFlags, forms ...requests.Form) error {
 	if f.output == "json" {
 		p.output = f.output
 	}
-	if !slices.Contains(forms, local.Form(f.output)) {
+	if !slices.Contains(forms, requests.Form(f.output)) {
 		return usage("--output %s is none of %v", f.output, forms)
 	}
 	return nil
@@ -168,11 +168,11 @@ func (f *requestsFlags) withRequest(ctx context.Context, word string, do func(*l
 }
 
 func (p *podstep) showRequest(ctx context.Context, f *requestsFlags, word string) error {
-	if err := p.checkForm(f, local.Forms()...); err != nil {
+	if err := p.checkForm(f, requests.Forms()...); err != nil {
 		return err
 	}
 	return f.withRequest(ctx, word, func(c *local.Client, id uint64) error {
-		text, err := c.Show(ctx, id, local.Form(f.output), f.secrets())
+		text, err := c.Show(ctx, id, requests.Form(f.output), f.secrets())
 		if err != nil {
 			return fault.Or(err, fault.NoRequest, fmt.Sprintf("cannot show request %d", id))
 		}
@@ -182,7 +182,7 @@ func (p *podstep) showRequest(ctx context.Context, f *requestsFlags, word string
 }
 
 func (p *podstep) replayRequest(ctx context.Context, f *requestsFlags, word string) error {
-	if err := p.checkForm(f, local.AsText, local.AsJSON); err != nil {
+	if err := p.checkForm(f, requests.AsText, requests.AsJSON); err != nil {
 		return err
 	}
 	edited, err := p.edited(f.edit)

@@ -32,7 +32,7 @@ type sessionRequest struct {
 }
 
 func (p *podstep) listRequests(ctx context.Context, f *requestsFlags) error {
-	if err := p.checkForm(f, local.AsText, local.AsJSON, local.AsHAR); err != nil {
+	if err := p.checkForm(f, requests.AsText, requests.AsJSON, requests.AsHAR); err != nil {
 		return err
 	}
 	if f.follow && f.output == "har" {

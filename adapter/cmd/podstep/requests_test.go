@@ -137,8 +137,8 @@ func TestARequestIsShownInEveryForm(t *testing.T) {
 		"requests 1":              "\nPOST /pay?token=**** HTTP/1.1\nHost: shop\nAuthorization: Bearer ****\nContent-Length: 8\n\namount=1\n\nHTTP/1.1 201 Created\n",
 		"requests show 1 -o http": "\nPOST /pay?token=**** HTTP/1.1\nHost: shop\nAuthorization: Bearer ****\n\namount=1\n",
 		"requests show 1 -o curl": "curl 'http://shop/pay?token=****' -H 'Authorization: Bearer ****'",
-		"requests show 1 -o har":  `"version":"1.2"`,
-		"requests show 1 -o json": `"method":"POST"`,
+		"requests show 1 -o har":  `"version": "1.2"`,
+		"requests show 1 -o json": `"method": "POST"`,
 	} {
 		text := newCall(0, nil).mustRun(t, args)
 		if strings.Contains(text, "s3cret") || !strings.Contains(text, want) {

@@ -90,7 +90,7 @@ func (c *Client) Follow(ctx context.Context, since uint64, tell func(Change) err
 }
 
 // Show returns one request as text in the given form.
-func (c *Client) Show(ctx context.Context, id uint64, as Form, s requests.Secrets) (string, error) {
+func (c *Client) Show(ctx context.Context, id uint64, as requests.Form, s requests.Secrets) (string, error) {
 	body, err := c.ask(ctx, http.MethodGet, "/requests/"+strconv.FormatUint(id, 10)+"?as="+url.QueryEscape(string(as))+"&"+plainly(s), "")
 	if err != nil {
 		return "", err

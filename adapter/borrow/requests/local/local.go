@@ -22,21 +22,6 @@ type Session struct {
 	Since time.Time `json:"since"`
 }
 
-// Form is how a request is shown.
-type Form string
-
-// Forms.
-const (
-	AsJSON Form = "json"
-	AsText Form = "text"
-	AsHTTP Form = "http"
-	AsCurl Form = "curl"
-	AsHAR  Form = "har"
-)
-
-// Forms lists them.
-func Forms() []Form { return []Form{AsText, AsHTTP, AsCurl, AsHAR, AsJSON} }
-
 // Change is what a follower is told.
 type Change struct {
 	// Requests that came or changed.

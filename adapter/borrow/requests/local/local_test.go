@@ -102,9 +102,9 @@ func TestRequestsAreListedAndShown(t *testing.T) {
 	if err != nil || len(har.Log.Entries) != 3 || har.Log.Entries[0].Request.URL != "http://shop/a?token=s3cret" {
 		t.Errorf("archive: %v, %v", har, err)
 	}
-	for form, want := range map[local.Form]string{
-		local.AsText: "\n<yes>\n", local.AsHTTP: "GET /a?token=**** HTTP/1.1\nHost: shop\n", local.AsCurl: "curl 'http://shop/a?token=****'",
-		local.AsHAR: `"url":"http://shop/a?token=****"`, local.AsJSON: `"text":"<yes>"`,
+	for form, want := range map[requests.Form]string{
+		requests.AsText: "\n<yes>\n", requests.AsHTTP: "GET /a?token=**** HTTP/1.1\nHost: shop\n", requests.AsCurl: "curl 'http://shop/a?token=****'",
+		requests.AsHAR: `"url": "http://shop/a?token=****"`, requests.AsJSON: `"text": "<yes>"`,
 	} {
 		text, err := c.Show(t.Context(), 2, form, requests.Masked)
 		if err != nil || !strings.Contains(text, want) || strings.Contains(text, "s3cret") {
@@ -115,7 +115,7 @@ func TestRequestsAreListedAndShown(t *testing.T) {
 		}
 	}
 	var p *local.Problem
-	if _, err := c.Show(t.Context(), 9, local.AsText, requests.Masked); !errors.As(err, &p) || p.Status != 404 {
+	if _, err := c.Show(t.Context(), 9, requests.AsText, requests.Masked); !errors.As(err, &p) || p.Status != 404 {
 		t.Errorf("an unknown one: %v", err)
 	}
 	if _, err := c.Show(t.Context(), 2, "yaml", requests.Masked); !errors.As(err, &p) || p.Status != 400 {

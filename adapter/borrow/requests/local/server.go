@@ -17,7 +17,6 @@ import (
 	"go.uber.org/zap"
 
 	"podstep.dev/adapter/borrow/requests"
-	"podstep.dev/internal/program"
 )
 
 // Server serves one session. Its goroutines: one that accepts, and those of the connections; Close ends and awaits all.
@@ -114,7 +113,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) archive(w http.ResponseWriter, r *http.Request) {
-	answer(w, requests.NewHAR(program.Version(), s.log.Entries(secrets(r))))
+	answer(w, requests.NewHAR(s.log.Entries(secrets(r))))
 }
 
 // follow tells of changes, a line of JSON each, until the client is gone.
@@ -156,22 +155,10 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, requests.ErrGone)
 		return
 	}
-	text := ""
-	switch Form(r.URL.Query().Get("as")) {
-	case AsJSON, "":
-		answer(w, e)
-		return
-	case AsHAR:
-		answer(w, requests.NewHAR(program.Version(), []requests.Entry{e}))
-		return
-	case AsHTTP:
-		text = e.HTTP()
-	case AsCurl:
-		text = e.Curl()
-	case AsText:
-		text = e.Exchange()
-	default:
-		fail(w, http.StatusBadRequest, errors.New("unknown form"))
+	form := requests.Form(r.URL.Query().Get("as"))
+	text, ok := e.Export(form)
+	if !ok {
+		fail(w, http.StatusBadRequest, fmt.Errorf("unknown form %q", form))
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
