@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"podstep.dev/adapter/borrow/tunnel"
 	"podstep.dev/adapter/place"
 	"podstep.dev/internal/control"
 	"podstep.dev/internal/fault"
@@ -33,6 +34,8 @@ type link struct {
 	session     *mux.Session
 	control     *control.Client
 	description wire.Description
+	// clients are those of the target that have sent requests over this link.
+	clients tunnel.Clients
 	// age counts the links that were made before; the borrow's lock guards it.
 	age     uint64
 	group   sync.WaitGroup
@@ -83,7 +86,7 @@ func passing(err error) error {
 // serve takes the agent's streams from here on.
 func (l *link) serve() {
 	l.group.Go(func() {
-		l.end(l.session.Serve(func(stream *mux.Stream) { l.borrow.tunnel.Serve(l.ctx, stream) }))
+		l.end(l.session.Serve(func(stream *mux.Stream) { l.borrow.tunnel.Serve(l.ctx, &l.clients, stream) }))
 	})
 	l.group.Go(l.tellPauses)
 }
@@ -146,6 +149,7 @@ func (l *link) close() {
 	_ = l.control.Close()
 	_ = l.session.Close()
 	l.group.Wait()
+	l.clients.Close()
 }
 
 // notices hears the agent. It must not block.
@@ -164,7 +168,7 @@ func (n notices) Ended(p wire.EndedParams) {
 }
 
 // Closed : a client's connection is over.
-func (n notices) Closed(p wire.ClosedParams) {}
+func (n notices) Closed(p wire.ClosedParams) { n.clients.Closed(p.Connection) }
 
 // Lost : a mirror could not deliver everything.
 func (n notices) Lost(p wire.LostParams) {

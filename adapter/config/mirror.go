@@ -26,6 +26,19 @@ const (
 	ModeOff = "off"
 )
 
+// What becomes of requests that come while the debugger is stopped.
+const (
+	PausePassthrough = "passthrough"
+	PauseHold        = "hold"
+	PauseReject      = "reject"
+)
+
+// What becomes of requests that the debuggee did not answer.
+const (
+	FailFallback = "fallback"
+	FailError    = "error"
+)
+
 // Mirror says which process the debuggee stands in for, and what of that process's surroundings it gets.
 type Mirror struct {
 	// What to stand in for. In a cluster `deployment/web`, and likewise `pod`, `statefulset`, `daemonset`, `replicaset`, `job`,
@@ -77,6 +90,35 @@ type Incoming struct {
 	// The target's ports, each with the debuggee's port that gets its traffic: `{"80": 8080}`. Without it, every port that
 	// the debuggee listens on gets the traffic of the target's port of the same number.
 	Ports map[uint16]uint16 `json:"ports,omitempty"`
+	// What becomes of requests that come while the debugger is stopped; those that the debuggee has already wait there.
+	// `passthrough` gives them to the target, `hold` has them wait (see `incoming.hold`), `reject` answers 503 with a
+	// `Retry-After` of one second; what is not HTTP/1 goes to the target then. Without it `reject` for a session with a filter,
+	// whose requests are its own, and else `passthrough`, which others notice least. With `mode` `steal`.
+	OnPause string `json:"onPause,omitempty" jsonschema:"enum=passthrough,enum=hold,enum=reject"`
+	// How many requests wait for how long, with `onPause` `hold`. Those beyond go to the target.
+	Hold Hold `json:"hold"`
+	// What becomes of an HTTP request that the debuggee has got and did not begin to answer before it closed the connection or
+	// ended. `fallback` has the target answer where nobody notices that two had the request: `GET`, `HEAD`, `OPTIONS` and `TRACE`
+	// (see also `incoming.fallbackIdempotent`), else the client is told 502, as always with `error`. podstep never gives
+	// a request to the debuggee twice. With `mode` `steal`.
+	OnExit string `json:"onExit" jsonschema:"enum=fallback,enum=error,default=fallback"`
+	// What becomes of an HTTP request that the debuggee does not begin to answer within `incoming.hangTimeout`: as with
+	// `incoming.onExit`, and the client is told 504. With `mode` `steal`.
+	OnHang string `json:"onHang" jsonschema:"enum=fallback,enum=error,default=fallback"`
+	// How many seconds the debuggee may take to begin its answer to an HTTP request, after the last byte of it. The time for
+	// which the debugger is stopped does not count. 0: as long as it likes. With `mode` `steal`.
+	HangTimeout int `json:"hangTimeout" jsonschema:"default=0,minimum=0,maximum=3600"`
+	// Whether the target may answer `PUT` and `DELETE` too, and requests with an `Idempotency-Key`, that the debuggee has got
+	// and did not answer: whoever wrote the target says that it does no harm. With `mode` `steal`.
+	FallbackIdempotent bool `json:"fallbackIdempotent" jsonschema:"default=false"`
+}
+
+// Hold bounds the requests that wait for the debugger.
+type Hold struct {
+	// How many requests may wait at once.
+	Requests int `json:"requests" jsonschema:"default=100,minimum=0,maximum=1000"`
+	// How many seconds each may wait. Clients and proxies have their own patience, which is often shorter.
+	Seconds int `json:"seconds" jsonschema:"default=60,minimum=1,maximum=3600"`
 }
 
 // Outgoing says where the debuggee's connections are made.
@@ -104,7 +146,7 @@ func Default() Mirror {
 	return Mirror{
 		Pods:     PodsAll,
 		Agent:    Agent{Kind: AgentAuto, Linger: 60},
-		Incoming: Incoming{Mode: ModeMirror},
+		Incoming: Incoming{Mode: ModeMirror, Hold: Hold{Requests: 100, Seconds: 60}, OnExit: FailFallback, OnHang: FailFallback},
 		Outgoing: Outgoing{TCP: true},
 		DNS:      true,
 		Hostname: true,

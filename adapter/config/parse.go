@@ -47,6 +47,7 @@ func (r *reader) block(v hujson.Value, path, target string) Mirror {
 		r.add(v.StartOffset, at, "missing; want "+wantTarget)
 	}
 	r.fit(&m, path)
+	r.fitMode(&m, path)
 	return m
 }
 

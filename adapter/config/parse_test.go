@@ -28,7 +28,8 @@ func TestParseReadsEveryKey(t *testing.T) {
 	got, err := config.Parse([]byte("\ufeff" + `{ // comments and trailing commas are allowed
 		"target": "sts/db/container/app", "kubeconfig": "/home/me/.kube/shop", "context": "me@shop", "namespace": "shop", "pods": "one",
 		"agent": {"kind": "job", "namespace": "agents", "image": "localhost:5000/agent@sha256:00", "linger": 0},
-		"incoming": {"mode": "steal", "ports": {"80": 8080, "443": 8443}},
+		"incoming": {"mode": "steal", "ports": {"80": 8080, "443": 8443}, "onPause": "hold", "hold": {"requests": 5, "seconds": 9},
+			"onExit": "error", "onHang": "error", "hangTimeout": 30, "fallbackIdempotent": true},
 		"outgoing": {"tcp": false, "local": ["192.168.0.0/16:5432", "10.0.0.1", ":443", "fd00::/8", "[fd00::1]:80", "[fd00::/8]:81",]},
 		/* this one too */
 		"dns": false, "hostname": false,
@@ -39,8 +40,11 @@ func TestParseReadsEveryKey(t *testing.T) {
 	}
 	want := config.Mirror{
 		Target: "sts/db/container/app", Kubeconfig: "/home/me/.kube/shop", Context: "me@shop", Namespace: "shop", Pods: config.PodsOne,
-		Agent:    config.Agent{Kind: config.AgentJob, Namespace: "agents", Image: "localhost:5000/agent@sha256:00"},
-		Incoming: config.Incoming{Mode: config.ModeSteal, Ports: map[uint16]uint16{80: 8080, 443: 8443}},
+		Agent: config.Agent{Kind: config.AgentJob, Namespace: "agents", Image: "localhost:5000/agent@sha256:00"},
+		Incoming: config.Incoming{
+			Mode: config.ModeSteal, Ports: map[uint16]uint16{80: 8080, 443: 8443}, OnPause: config.PauseHold, Hold: config.Hold{Requests: 5, Seconds: 9},
+			OnExit: config.FailError, OnHang: config.FailError, HangTimeout: 30, FallbackIdempotent: true,
+		},
 		Outgoing: config.Outgoing{Local: []string{"192.168.0.0/16:5432", "10.0.0.1", ":443", "fd00::/8", "[fd00::1]:80", "[fd00::/8]:81"}},
 		Env:      config.Env{Include: []string{"APP_*", "TZ"}, Exclude: []string{"APP_SECRET"}, Override: map[string]string{"LOG": "debug", "EMPTY": ""}},
 	}
@@ -82,6 +86,14 @@ func TestParseReportsEachProblem(t *testing.T) {
 		"port a string":     {`{"target": "process/1", "incoming": {"ports": {"80": "8080"}}}`, `1:54: incoming.ports.80: want a port number, got the string "8080"`},
 		"debuggee's twice":  {`{"target": "process/1", "incoming": {"ports": {"80": 8080, "81": 8080}}}`, `1:66: incoming.ports.81: port 8080 of the debuggee is that of the target's port 80 already`},
 		"target's twice":    {`{"target": "process/1", "incoming": {"ports": {"80": 8080, "80": 8081}}}`, `1:60: incoming.ports.80: given twice`},
+		"pause":             {`{"target": "pod/a", "incoming": {"mode": "steal", "onPause": "pass"}}`, `1:62: incoming.onPause: unknown value "pass"; known are passthrough, hold, reject`},
+		"pause of a mirror": {`{"target": "pod/a", "incoming": {"onPause": "hold"}}`, `1:45: incoming.onPause: is for "mode" "steal", where the debuggee answers; the mode is "mirror"`},
+		"hold of nothing":   {`{"target": "pod/a", "incoming": {"hold": {}, "mode": "off"}}`, `1:42: incoming.hold: is for "mode" "steal", where the debuggee answers; the mode is "off"`},
+		"held too many":     {`{"target": "pod/a", "incoming": {"mode": "steal", "hold": {"requests": 1001}}}`, `1:72: incoming.hold.requests: want a whole number of requests from 0 to 1000, got 1001`},
+		"held not at all":   {`{"target": "pod/a", "incoming": {"mode": "steal", "hold": {"seconds": 0}}}`, `1:71: incoming.hold.seconds: want a whole number of seconds from 1 to 3600, got 0`},
+		"hang":              {`{"target": "pod/a", "incoming": {"mode": "steal", "onHang": "retry"}}`, `1:61: incoming.onHang: unknown value "retry"; known are fallback, error`},
+		"exit":              {`{"target": "pod/a", "incoming": {"mode": "steal", "onExit": "errors"}}`, `1:61: incoming.onExit: unknown value "errors"; did you mean "error"?`},
+		"hang too long":     {`{"target": "pod/a", "incoming": {"mode": "steal", "hangTimeout": 3601}}`, `1:66: incoming.hangTimeout: want a whole number of seconds from 0 to 3600, got 3601`},
 		"namespace":         {`{"target": "pod/a", "namespace": "Shop"}`, `1:34: namespace: "Shop" has capital letters, which names in Kubernetes have not; did you mean "shop"?`},
 		"namespace form":    {`{"target": "pod/a", "namespace": "a.b"}`, `1:34: namespace: "a.b" cannot be a name in Kubernetes: it has small letters, digits, and between them "-"`},
 		"empty context":     {`{"target": "pod/a", "context": ""}`, `1:32: context: empty; leave the key out for the default`},
@@ -179,6 +191,23 @@ func TestParseForReplacesTheTarget(t *testing.T) {
 	}
 	if _, err := config.ParseFor(target, []byte(`{"dns": 1}`)); fault.As(err).ID != fault.BadConfig {
 		t.Errorf("ParseFor with a bad key = %v, want BadConfig", err)
+	}
+}
+
+func TestPausePolicyDependsOnWhoseRequestsTheyAre(t *testing.T) {
+	for _, c := range []struct {
+		onPause    string
+		filtered   bool
+		wantPolicy string
+	}{
+		{"", false, config.PausePassthrough},
+		{"", true, config.PauseReject},
+		{config.PauseHold, false, config.PauseHold},
+		{config.PausePassthrough, true, config.PausePassthrough},
+	} {
+		if got := (config.Incoming{OnPause: c.onPause}).PausePolicy(c.filtered); got != c.wantPolicy {
+			t.Errorf("%+v: %s", c, got)
+		}
 	}
 }
 

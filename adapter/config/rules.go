@@ -14,27 +14,36 @@ import (
 // rule says in a person's words what is wrong with a string of the block, or nil.
 type rule func(string) error
 
-// maxLinger is in seconds. An agent that nobody uses is not left in a pod for longer.
-const maxLinger = 3600
+// maxWait is in seconds: nothing that others pay for lasts longer, an agent that nobody uses, or a request that waits.
+const maxWait = 3600
+
+// maxHeld is how many requests may wait. Each is a connection and some memory in the target's pod.
+const maxHeld = 1000
 
 // rules holds each shape's rule; see reader for shapes.
 func rules() map[string]rule {
 	return map[string]rule{
-		"target":           checkTarget,
-		"kubeconfig":       checkFilled,
-		"context":          checkFilled,
-		"namespace":        checkLabel,
-		"pods":             oneOf(PodsAll, PodsOne),
-		"agent.kind":       oneOf(AgentAuto, AgentEphemeral, AgentJob),
-		"agent.namespace":  checkLabel,
-		"agent.image":      checkWord,
-		"agent.linger":     checkLinger,
-		"incoming.mode":    oneOf(ModeMirror, ModeSteal, ModeOff),
-		"outgoing.local[]": CheckLocal,
-		"env.include[]":    checkName,
-		"env.exclude[]":    checkName,
-		"env.override{}":   checkName,
-		"env.override{}=":  checkValue,
+		"target":                 checkTarget,
+		"kubeconfig":             checkFilled,
+		"context":                checkFilled,
+		"namespace":              checkLabel,
+		"pods":                   oneOf(PodsAll, PodsOne),
+		"agent.kind":             oneOf(AgentAuto, AgentEphemeral, AgentJob),
+		"agent.namespace":        checkLabel,
+		"agent.image":            checkWord,
+		"agent.linger":           whole("seconds", 0, maxWait),
+		"incoming.mode":          oneOf(ModeMirror, ModeSteal, ModeOff),
+		"incoming.onPause":       oneOf(PausePassthrough, PauseHold, PauseReject),
+		"incoming.hold.requests": whole("requests", 0, maxHeld),
+		"incoming.hold.seconds":  whole("seconds", 1, maxWait),
+		"incoming.onExit":        oneOf(FailFallback, FailError),
+		"incoming.onHang":        oneOf(FailFallback, FailError),
+		"incoming.hangTimeout":   whole("seconds", 0, maxWait),
+		"outgoing.local[]":       CheckLocal,
+		"env.include[]":          checkName,
+		"env.exclude[]":          checkName,
+		"env.override{}":         checkName,
+		"env.override{}=":        checkValue,
 	}
 }
 
@@ -55,13 +64,15 @@ func CheckValue(key, value string) error {
 	return nil
 }
 
-// checkLinger wants the seconds of "agent.linger".
-func checkLinger(s string) error {
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || n > maxLinger || s != strconv.FormatUint(n, 10) {
-		return fmt.Errorf("want a whole number of seconds from 0 to %d, got %s", maxLinger, shorten(s))
+// whole wants a number in its one usual form.
+func whole(unit string, least, most uint64) rule {
+	return func(s string) error {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil || n < least || n > most || s != strconv.FormatUint(n, 10) {
+			return fmt.Errorf("want a whole number of %s from %d to %d, got %s", unit, least, most, shorten(s))
+		}
+		return nil
 	}
-	return nil
 }
 
 func oneOf(words ...string) rule {

@@ -20,7 +20,8 @@ type Conn interface {
 
 // Options of Join. The zero value works.
 type Options struct {
-	// HalfClosedIdle ends a joint whose one half is over when the other half carries nothing for so long. If zero, 10 min.
+	// HalfClosedIdle ends a joint whose one half is over when the other half carries nothing for so long. If zero, 10 min; if
+	// negative, nothing does.
 	HalfClosedIdle time.Duration
 	// Buffers bounds the memory of joints. If nil, nothing does.
 	Buffers *Buffers
@@ -172,6 +173,9 @@ func (j *joint) carry(dst, src Conn, n *int64) error {
 
 // watchIdle resets the joint when nothing moves for d; the returned function ends the watch.
 func (j *joint) watchIdle(d time.Duration) (stop func()) {
+	if d < 0 {
+		return func() {}
+	}
 	seen := j.moved.Load()
 	var timer *time.Timer
 	var mu sync.Mutex

@@ -1,5 +1,6 @@
 // Package tunnel is the adapter's end of the link: it takes incoming streams of the agent to the debuggee's ports. It
-// decides only whether a connection may go there at this moment; what the bytes mean is not its business.
+// decides whether a connection or a request may go there at this moment, and says what became of it. It changes no byte of
+// either; of HTTP it knows where a response ends.
 package tunnel
 
 import (
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -20,33 +22,50 @@ import (
 // carries an errno: ECONNREFUSED when nobody listens.
 type Deliver func(ctx context.Context, port uint16, from, to netip.AddrPort) (splice.Conn, error)
 
-// Tunnel delivers incoming streams. Its goroutines are those of the streams it handles: the link's owner waits for them.
+// Tunnel delivers incoming streams. Its goroutines are those of the streams it handles, and one for each leg that waits for
+// its client's next request: the link's owner waits for the former, its Clients for the latter. What is set is not changed
+// after the first Serve.
 type Tunnel struct {
-	// Log receives a line for each connection, at debug level. If nil, nothing is logged.
+	// Log receives a line for each connection and request, at debug level. If nil, nothing is logged.
 	Log *zap.Logger
 	// Ports are the debuggee's ports by the target's. If nil, they are the same.
 	Ports map[uint16]uint16
 	// Deliver reaches the debuggee. Required.
 	Deliver Deliver
+	// Pause is what becomes of what comes while the debugger is stopped. The zero value: it goes to the target.
+	Pause Pause
+	// Fallback says when the target may answer what the debuggee did not. The zero value: never.
+	Fallback Fallback
+	// HangTimeout is how long the debuggee may take to begin its answer, without the time for which the debugger is stopped. If
+	// zero, for ever.
+	HangTimeout time.Duration
+	// Recorder hears of every request. If nil, nothing is recorded.
+	Recorder Recorder
 
-	paused    atomic.Bool
+	gate      gate
+	inside    inside
 	delivered atomic.Int64
 	refused   atomic.Int64
+	rejected  atomic.Int64
+	replays   atomic.Uint32
 }
 
-// Counts says what became of the connections so far.
+// Counts says what became of the connections and requests so far.
 type Counts struct {
-	// Delivered connections reached the debuggee; Refused ones went on to the target.
-	Delivered, Refused int64
+	// Delivered ones reached the debuggee; Refused ones went on to the target; Rejected ones were answered 503, because the
+	// debugger was stopped.
+	Delivered, Refused, Rejected int64
+	// Held ones wait at this moment for the debugger to go on.
+	Held int64
 }
 
 // SetPaused says whether the debugger is stopped. Dialling a stopped debuggee succeeds (the kernel's backlog takes the
 // connection), so without it a client would wait for the person at the breakpoint.
-func (t *Tunnel) SetPaused(paused bool) { t.paused.Store(paused) }
+func (t *Tunnel) SetPaused(paused bool) { t.gate.set(paused) }
 
 // Counts may be called at any time.
 func (t *Tunnel) Counts() Counts {
-	return Counts{Delivered: t.delivered.Load(), Refused: t.refused.Load()}
+	return Counts{Delivered: t.delivered.Load(), Refused: t.refused.Load(), Rejected: t.rejected.Load(), Held: t.gate.held()}
 }
 
 // Port returns the debuggee's port for one of the target's, and whether it has one.
@@ -58,47 +77,21 @@ func (t *Tunnel) Port(target uint16) (uint16, bool) {
 	return port, ok
 }
 
-// Serve handles one stream of the agent until it is over. It owns the stream. The end of ctx resets it.
-func (t *Tunnel) Serve(ctx context.Context, stream *mux.Stream) {
+// Serve handles one stream of the agent until it is over. It owns the stream. The end of ctx resets it. clients are those of
+// the stream's link.
+func (t *Tunnel) Serve(ctx context.Context, clients *Clients, stream *mux.Stream) {
 	switch stream.Header.Kind {
 	case wire.KindIncoming, wire.KindCopy:
 		t.incoming(ctx, stream)
+	case wire.KindRequest:
+		t.request(ctx, clients, stream)
 	default:
 		_ = stream.Refuse(&wire.Refusal{Errno: syscall.EOPNOTSUPP, Reason: wire.ReasonUnsupported, Text: "unknown stream kind " + string(stream.Header.Kind)})
 	}
 }
 
-// incoming dials the debuggee before it answers: a refused dial stays a refusal, and the agent fails over to the target.
-func (t *Tunnel) incoming(ctx context.Context, stream *mux.Stream) {
-	h := stream.Header
-	log := t.log().With(zap.Uint16("port", h.Port), zap.Stringer("from", h.From))
-	conn, err := t.dial(ctx, h)
-	if err != nil {
-		t.refused.Add(1)
-		log.Debug("refused", zap.Error(err))
-		_ = stream.Refuse(asRefusal(err))
-		return
-	}
-	if err := stream.Opened(wire.Answer{}); err != nil {
-		log.Debug("withdrawn", zap.Error(err))
-		splice.Reset(conn)
-		stream.Reset()
-		return
-	}
-	t.delivered.Add(1)
-	var stats splice.Stats
-	if h.Kind == wire.KindCopy {
-		stats, err = splice.Join(ctx, mute{stream}, conn, splice.Options{})
-	} else {
-		stats, err = splice.Join(ctx, stream, conn, splice.Options{})
-	}
-	log.Debug("delivered", zap.Int64("in", stats.AToB), zap.Int64("out", stats.BToA), zap.Error(err))
-}
-
+// dial connects to the debuggee's port for h.
 func (t *Tunnel) dial(ctx context.Context, h wire.Header) (splice.Conn, error) {
-	if t.paused.Load() {
-		return nil, &wire.Refusal{Errno: syscall.EAGAIN, Reason: wire.ReasonPaused, Text: "the debugger is stopped"}
-	}
 	port, ok := t.Port(h.Port)
 	if !ok {
 		return nil, &wire.Refusal{Errno: syscall.ECONNREFUSED, Text: "the port is not served"}
@@ -106,11 +99,11 @@ func (t *Tunnel) dial(ctx context.Context, h wire.Header) (splice.Conn, error) {
 	return t.Deliver(ctx, port, h.From, h.To)
 }
 
-func (t *Tunnel) log() *zap.Logger {
+func (t *Tunnel) logOf(h wire.Header) *zap.Logger {
 	if t.Log == nil {
 		return zap.NewNop()
 	}
-	return t.Log
+	return t.Log.With(zap.Uint16("port", h.Port), zap.Stringer("from", h.From))
 }
 
 func asRefusal(err error) *wire.Refusal {
@@ -122,8 +115,3 @@ func asRefusal(err error) *wire.Refusal {
 	errors.As(err, &errno)
 	return &wire.Refusal{Errno: errno, Text: err.Error()}
 }
-
-// mute drops what the debuggee answers to a copy. The copy's end is still the debuggee's end of reading.
-type mute struct{ *mux.Stream }
-
-func (m mute) Write(b []byte) (int, error) { return len(b), nil }

@@ -58,28 +58,7 @@ func serve(t *testing.T, tn *Tunnel, refuse error) (agent *mux.Session, asked ch
 		}
 		return conn.(*net.TCPConn), nil
 	}
-	a, b := testkit.Pair(t)
-	ends := make(chan *mux.Session, 1)
-	go func() {
-		s, err := mux.Start(t.Context(), a, mux.AdapterSide, mux.Options{})
-		if err != nil {
-			t.Error(err)
-		}
-		ends <- s
-	}()
-	if agent, err = mux.Start(t.Context(), b, mux.AgentSide, mux.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	adapter := <-ends
-	served := make(chan error, 1)
-	go func() {
-		served <- adapter.Serve(func(st *mux.Stream) { tn.Serve(context.WithoutCancel(t.Context()), st) })
-	}()
-	t.Cleanup(func() {
-		_ = agent.Close()
-		<-served
-		_ = adapter.Close()
-	})
+	agent, _ = link(t, tn)
 	return agent, asked
 }
 

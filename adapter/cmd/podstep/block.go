@@ -102,16 +102,16 @@ func (f *runFlags) cluster(m *config.Mirror, target config.Target) error {
 	return nil
 }
 
-// incoming replaces the file's incoming traffic when a flag names a port.
+// incoming replaces the file's mode and ports when a flag names a port. How requests are treated stays as the file says.
 func (f *runFlags) incoming(m *config.Mirror, target config.Target) error {
 	flag, ports := "--steal", f.steal
 	switch {
 	case len(f.steal) > 0 && len(f.mirror) > 0:
 		return usage("--steal and --mirror exclude each other: a session either answers requests or gets copies")
 	case len(f.steal) > 0:
-		m.Incoming = config.Incoming{Mode: config.ModeSteal}
+		m.Incoming.Mode = config.ModeSteal
 	case len(f.mirror) > 0:
-		m.Incoming = config.Incoming{Mode: config.ModeMirror}
+		m.Incoming.Mode = config.ModeMirror
 		flag, ports = "--mirror", f.mirror
 	default:
 		return nil

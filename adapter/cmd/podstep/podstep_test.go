@@ -61,10 +61,10 @@ func TestRunTakesFlagsOnTopOfTheFile(t *testing.T) {
 		"flags alone":    {"--target process/7", ofFlags, func(*config.Mirror) {}},
 		"another target": {"-f FILE --target process/7", ofFile, func(m *config.Mirror) { m.Target = "process/7" }},
 		"steal": {"--target process/7 --steal 80 --steal 443:8443", ofFlags, func(m *config.Mirror) {
-			m.Incoming = config.Incoming{Mode: "steal", Ports: map[uint16]uint16{80: 80, 443: 8443}}
+			m.Incoming.Mode, m.Incoming.Ports = "steal", map[uint16]uint16{80: 80, 443: 8443}
 		}},
 		"mirror": {"-f FILE --mirror 81:8081", ofFile, func(m *config.Mirror) {
-			m.Incoming = config.Incoming{Mode: "mirror", Ports: map[uint16]uint16{81: 8081}}
+			m.Incoming.Mode, m.Incoming.Ports = "mirror", map[uint16]uint16{81: 8081}
 		}},
 		"local and env": {"-f FILE --local 10.0.0.1 --env B=x=y --env A=2", ofFile, func(m *config.Mirror) {
 			m.Outgoing.Local = []string{":443", "10.0.0.1"}

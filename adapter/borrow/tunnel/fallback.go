@@ -1,0 +1,45 @@
+package tunnel
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"podstep.dev/internal/http1"
+	"podstep.dev/internal/wire"
+)
+
+// Fallback says when the target may answer a request that the debuggee got and did not begin to answer. That is so only for
+// requests whose effect is the same when two servers have them.
+type Fallback struct {
+	// OnExit : the debuggee closed the connection, or ended.
+	OnExit bool
+	// OnHang : the debuggee took longer than the HangTimeout.
+	OnHang bool
+	// Idempotent : besides safe methods also idempotent ones, and requests with an Idempotency-Key.
+	Idempotent bool
+}
+
+// closed is what a request is told that the debuggee ended without an answer.
+func (f Fallback) closed(r *http1.Request) *wire.Failure {
+	return &wire.Failure{Status: 502, Fallback: f.OnExit && f.allows(r), Text: "podstep: the debuggee closed the connection without an answer"}
+}
+
+// hung is what a request is told that the debuggee did not begin to answer within d.
+func (f Fallback) hung(r *http1.Request, d time.Duration) *wire.Failure {
+	return &wire.Failure{Status: 504, Fallback: f.OnHang && f.allows(r), Text: fmt.Sprintf("podstep: the debuggee did not answer within %v", d)}
+}
+
+// allows reports whether two servers may have the request: RFC 9110 §9.2.1 (safe) and §9.2.2 (idempotent).
+func (f Fallback) allows(r *http1.Request) bool {
+	switch r.Method {
+	case "GET", "HEAD", "OPTIONS", "TRACE":
+		return true
+	case "PUT", "DELETE":
+		return f.Idempotent
+	}
+	return f.Idempotent && slices.ContainsFunc(r.Fields, func(field http1.Field) bool {
+		return strings.EqualFold(field.Name, "Idempotency-Key")
+	})
+}
