@@ -106,7 +106,7 @@ func Start(ctx context.Context, m config.Mirror, opts Options) (_ *Borrow, err e
 	if b.opts.listen == nil {
 		b.opts.listen = listen
 	}
-	b.requests = requests.New(requests.Options{})
+	b.requests = requests.New(requests.Options{Replay: b.replay})
 	if b.target, err = config.ParseTarget(m.Target); err != nil {
 		return nil, err
 	}
@@ -277,6 +277,7 @@ func (b *Borrow) intercept(d wire.Description) (err error) {
 		return fault.Or(err, fault.LauncherFailed, "cannot prepare the interception")
 	}
 	b.tunnel.Log, b.tunnel.Ports, b.tunnel.Deliver = b.log.Named("tunnel"), b.mirror.Incoming.Ports, b.host.Deliver
+	b.tunnel.Recorder = recorder{b.requests}
 	return nil
 }
 
