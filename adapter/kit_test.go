@@ -186,7 +186,7 @@ func startSession(t *testing.T, change func(*Options)) *bench {
 	ours, theirs := net.Pipe()
 	b := &bench{
 		t: t, mark: rand.Text(), served: make(chan error, 1),
-		borrow: &fakeBorrow{dir: sessionDir(t), done: make(chan struct{})},
+		borrow: &fakeBorrow{dir: sessionDir(t), done: make(chan struct{}), log: requests.New(requests.Options{})},
 	}
 	opts := Options{
 		Log: zaptest.NewLogger(t), Start: startTree,

@@ -164,6 +164,10 @@ func TestAReplayIsAnsweredAtOnceAndEndsWithTheSession(t *testing.T) {
 	}
 	var shown struct{ Variables []variable }
 	check(t, b.request(ctx, "variables", map[string]any{"variablesReference": body.Scopes[0].VariablesReference}).Decode(&shown))
+	if len(shown.Variables) != 1 || shown.Variables[0].Value != "GET /b" {
+		t.Fatalf("variables %+v", shown)
+	}
+	check(t, b.request(ctx, "variables", map[string]any{"variablesReference": shown.Variables[0].VariablesReference}).Decode(&shown))
 	if len(shown.Variables) < 10 || shown.Variables[2].Value != "/b" {
 		t.Errorf("variables %+v", shown)
 	}

@@ -90,11 +90,13 @@ type scope struct {
 	Expensive          bool   `json:"expensive"`
 }
 
+// scope lists the requests by names that no program has: editors show the values of a scope's variables beside the names in the source.
 func (i *inside) scope() scope {
-	if len(i.now) == 1 {
-		return scope{Name: "Request", VariablesReference: reference(i.now[0], 0)}
+	s := scope{Name: "Request", VariablesReference: firstReference, NamedVariables: len(i.now)}
+	if len(i.now) > 1 {
+		s.Name = fmt.Sprintf("Requests (%d inside)", len(i.now))
 	}
-	return scope{Name: fmt.Sprintf("Requests (%d inside)", len(i.now)), VariablesReference: firstReference, NamedVariables: len(i.now)}
+	return s
 }
 
 // reference numbers the parts of a slot: 0 is the request, 1 its fields.
@@ -177,7 +179,7 @@ func (i *inside) variables(ref int) ([]variable, bool) {
 		var list []variable
 		for _, n := range i.now {
 			s := i.slots[n]
-			list = append(list, nested(fmt.Sprintf("#%d", s.ID), strings.TrimSpace(s.Method+" "+s.whole()), reference(n, 0), 0))
+			list = append(list, nested(fmt.Sprintf("#%d", s.ID), s.title(), reference(n, 0), 0))
 		}
 		return list, len(list) > 0
 	}
@@ -212,12 +214,16 @@ func (s slot) fields() []variable {
 	return list
 }
 
-// whole is the path with the query.
-func (s slot) whole() string {
-	if s.Query == "" {
-		return s.Path
+// title says which request it is.
+func (s slot) title() string {
+	title := s.Method + " " + s.Path
+	if s.Query != "" {
+		title += "?" + s.Query
 	}
-	return s.Path + "?" + s.Query
+	if s.Peer.IsValid() {
+		title += " from " + s.Peer.String()
+	}
+	return title
 }
 
 func peer(s requests.Summary) string {
