@@ -111,6 +111,8 @@ func (r record) entry(s Secrets) Entry {
 	if response, ok := readResponse(r.response.kept, request.method); ok {
 		m := message(response, r.response, s)
 		e.Response = &m
+	} else if e.Done && r.response.total > 0 { // what it answered is no HTTP/1
+		e.Response = &Message{Fields: []Field{}, Body: shown(r.response.kept, r.response.total)}
 	}
 	return e
 }

@@ -243,6 +243,10 @@ func TestWhatCannotBeReadIsKeptAsItIs(t *testing.T) {
 	none := l.Begin(header())
 	none.Request([]byte("GET / HT"))
 	none.End(errors.New("the client went away"))
+	come(l, get, "hello")
+	if e, _ := l.Entry(3, requests.Masked); e.Response == nil || e.Response.Body.Text != "hello" || e.Status != 0 {
+		t.Errorf("%+v", e)
+	}
 	if e, _ := l.Entry(2, requests.Masked); e.Method != "" || e.Failed != "the client went away" || e.Request.Body.Text != "GET / HT" {
 		t.Errorf("%+v", e)
 	}
