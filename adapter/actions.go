@@ -28,6 +28,15 @@ type (
 	endDebugger struct{}
 	// report asks the borrow what it does; session.reported follows.
 	report struct{ request dap.Message }
+	// consult asks the log of requests; session.consulted follows.
+	consult struct{ request dap.Message }
+	// followRequests lets session.requestsChanged follow whenever requests come or change.
+	followRequests struct{}
+	// lookInside asks which requests the debuggee has; session.looked follows, with the answer to the editor's request.
+	lookInside struct {
+		answer     dap.Message
+		requestSeq int
+	}
 	// pauseChanged tells the borrow.
 	pauseChanged struct{ paused bool }
 	// setTimer lets session.fired follow, once. A timer of the same name is replaced.
@@ -43,18 +52,21 @@ type (
 	finish struct{ cause error }
 )
 
-func (toEditor) isAction()      {}
-func (toDebugger) isAction()    {}
-func (beginBorrow) isAction()   {}
-func (prepare) isAction()       {}
-func (startDebugger) isAction() {}
-func (endDebugger) isAction()   {}
-func (pauseChanged) isAction()  {}
-func (report) isAction()        {}
-func (setTimer) isAction()      {}
-func (stopTimer) isAction()     {}
-func (release) isAction()       {}
-func (finish) isAction()        {}
+func (toEditor) isAction()       {}
+func (toDebugger) isAction()     {}
+func (beginBorrow) isAction()    {}
+func (prepare) isAction()        {}
+func (startDebugger) isAction()  {}
+func (endDebugger) isAction()    {}
+func (pauseChanged) isAction()   {}
+func (report) isAction()         {}
+func (consult) isAction()        {}
+func (followRequests) isAction() {}
+func (lookInside) isAction()     {}
+func (setTimer) isAction()       {}
+func (stopTimer) isAction()      {}
+func (release) isAction()        {}
+func (finish) isAction()         {}
 
 // timer names one of the session's timers.
 type timer string

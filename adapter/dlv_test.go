@@ -13,9 +13,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"podstep.dev/adapter/borrow/requests"
 	"podstep.dev/internal/fault"
 	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/testkit/dapclient"
+	"podstep.dev/internal/wire"
 )
 
 // visitLine is the line of testdata/loop/main.go where count and doubled are set.
@@ -97,6 +99,20 @@ func TestServeStopsAtABreakpointOfDlv(t *testing.T) {
 	if b.Count("progressStart") != 1 || b.Count("progressEnd") != 1 || b.Count("capabilities") != 0 {
 		t.Errorf("progress %d to %d, capabilities %d", b.Count("progressStart"), b.Count("progressEnd"), b.Count("capabilities"))
 	}
+}
+
+func TestScopesOfDlvHaveTheRequest(t *testing.T) {
+	b, ctx, _, _ := stoppedInDlv(t, nil)
+	r := b.borrow.log.Begin(wire.Header{Port: 80, Protocol: wire.HTTP1})
+	r.Request([]byte("GET /cart HTTP/1.1\r\nHost: shop\r\n\r\n"))
+	r.Went(requests.Debuggee, "")
+	b.variables(ctx, map[string]string{"count": "1", "#1": "GET /cart"})
+	b.request(ctx, "continue", map[string]any{"threadId": 1})
+	b.stopped(ctx, map[string]string{"count": "2", "#1": "GET /cart"})
+	r.End(nil)
+	b.variables(ctx, map[string]string{"count": "2", "#1": ""})
+	b.request(ctx, "disconnect", map[string]any{})
+	b.over(nil)
 }
 
 func TestServeKeepsThePauseDuringAShortStep(t *testing.T) {

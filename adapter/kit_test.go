@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"podstep.dev/adapter/borrow"
+	"podstep.dev/adapter/borrow/requests"
 	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/testkit/dapclient"
 	"podstep.dev/launcher"
@@ -40,6 +41,7 @@ type fakeBorrow struct {
 	dir  string
 	env  map[string]string
 	done chan struct{}
+	log  *requests.Log
 
 	mu     sync.Mutex
 	err    error
@@ -56,10 +58,11 @@ func (b *fakeBorrow) Command(argv []string, traced bool) []string {
 	return argv
 }
 
-func (b *fakeBorrow) Env() map[string]string { return b.env }
-func (b *fakeBorrow) SessionDir() string     { return b.dir }
-func (b *fakeBorrow) Status() borrow.Status  { return borrow.Status{Target: "process/1", Mode: "steal"} }
-func (b *fakeBorrow) Done() <-chan struct{}  { return b.done }
+func (b *fakeBorrow) Env() map[string]string  { return b.env }
+func (b *fakeBorrow) SessionDir() string      { return b.dir }
+func (b *fakeBorrow) Status() borrow.Status   { return borrow.Status{Target: "process/1", Mode: "steal"} }
+func (b *fakeBorrow) Requests() *requests.Log { return b.log }
+func (b *fakeBorrow) Done() <-chan struct{}   { return b.done }
 
 func (b *fakeBorrow) SetPaused(p bool) {
 	b.mu.Lock()
@@ -183,7 +186,7 @@ func startSession(t *testing.T, change func(*Options)) *bench {
 	ours, theirs := net.Pipe()
 	b := &bench{
 		t: t, mark: rand.Text(), served: make(chan error, 1),
-		borrow: &fakeBorrow{dir: sessionDir(t), done: make(chan struct{})},
+		borrow: &fakeBorrow{dir: sessionDir(t), done: make(chan struct{}), log: requests.New(requests.Options{})},
 	}
 	opts := Options{
 		Log: zaptest.NewLogger(t), Start: startTree,

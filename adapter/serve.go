@@ -211,6 +211,12 @@ func (o *owner) do(ctx context.Context, actions []action) {
 			}
 		case report:
 			o.report(ctx, a)
+		case consult:
+			o.consult(ctx, a)
+		case followRequests:
+			o.followRequests(ctx)
+		case lookInside:
+			o.lookInside(ctx, a)
 		case setTimer:
 			o.setTimer(a)
 		case stopTimer:

@@ -41,6 +41,8 @@ type session struct {
 	progresses int
 	restart    restart
 	pause      pause
+	follower   follower
+	inside     inside
 	disconnect dap.Message // the editor's, while it is unanswered
 	ending     bool        // the debugger was asked to end
 	terminated bool        // the editor was told

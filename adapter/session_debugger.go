@@ -30,9 +30,13 @@ func (s *session) answered(m dap.Message) {
 		s.ownAnswered(p, m)
 		return
 	}
-	if p.command == "launch" {
+	switch {
+	case p.command == "launch":
 		s.launch = dap.Message{}
 		m = keepOursIn(m)
+	case p.command == "scopes" && m.Success:
+		s.do(lookInside{m, p.seq})
+		return
 	}
 	s.do(toEditor{m.Answering(s.editor.next(), p.seq)})
 	s.pauseAnswered(p, m)

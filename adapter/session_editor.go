@@ -34,6 +34,9 @@ func (s *session) requested(m dap.Message) {
 	case m.Command == "podstep/status":
 		s.do(report{m})
 		return
+	case m.Command == "podstep/requests", m.Command == "podstep/request", m.Command == "podstep/replay":
+		s.requestsRequested(m)
+		return
 	case strings.HasPrefix(m.Command, "podstep/"):
 		s.failQuietly(m, "podstep knows no request "+m.Command)
 		return
@@ -53,6 +56,10 @@ func (s *session) requested(m dap.Message) {
 		s.cancelRequested(m)
 	case "restart":
 		s.restartRequested(m)
+	case "variables", "setVariable":
+		if !s.variablesRequested(m) {
+			s.pass(m)
+		}
 	default:
 		s.pass(m)
 	}

@@ -25,6 +25,8 @@ func (s *session) printed(category, text string) []action {
 // borrowed follows borrow.
 func (s *session) borrowed() []action {
 	if s.phase == borrowing {
+		s.follower.can = true
+		s.follow()
 		s.progressUpdate("preparing " + s.chosen.debugger.Name())
 		s.enter(preparing)
 		s.do(prepare{s.chosen.debugger, s.chosen.attributes})

@@ -174,6 +174,7 @@ func (s *session) stepRuns() {
 func (s *session) pauseReset() {
 	s.stepEnds()
 	s.pause = pause{told: s.pause.told}
+	s.inside = inside{}
 	s.pauseUpdate()
 }
 

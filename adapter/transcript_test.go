@@ -3,16 +3,19 @@ package adapter
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"podstep.dev/adapter/borrow/requests"
 	"podstep.dev/adapter/dap"
 	"podstep.dev/adapter/debugger"
 	"podstep.dev/internal/fault"
@@ -27,6 +30,8 @@ import (
 //	fired NAME           a timer did                      said text        progress of what was begun
 //	lost ID text         the borrow ended                 signalled        podstep was told to end
 //	printed CAT text     output of a stream               fixed NAME       (first) the debugger is given by option
+//	consulted {...}      the log's answer                 unconsulted text the log has none
+//	came N [...]         requests came, and N more        inside [...]     the requests that the debuggee has
 //
 // @dlv stands for the recorded capabilities of dlv, @dlv+ours for those with podstep's own.
 func TestSessionTranscripts(t *testing.T) {
@@ -70,6 +75,8 @@ func TestSessionTranscripts(t *testing.T) {
 type player struct {
 	session *session
 	out     bytes.Buffer
+	asked   dap.Message // consult's
+	look    lookInside
 }
 
 func play(t *testing.T, in []byte) []byte {
@@ -91,6 +98,12 @@ func play(t *testing.T, in []byte) []byte {
 			t.Fatalf("%s: %v", line, err)
 		}
 		for _, a := range actions {
+			switch a := a.(type) {
+			case consult:
+				p.asked = a.request
+			case lookInside:
+				p.look = a
+			}
 			fmt.Fprintf(&p.out, "  %s\n", shorten(describe(a)))
 		}
 	}
@@ -144,6 +157,20 @@ func (p *player) happen(verb, rest string) ([]action, error) {
 		return s.printed(category, text), nil
 	case "signalled":
 		return s.signalled(), nil
+	case "consulted":
+		return s.consulted(p.asked, json.RawMessage(rest), nil), nil
+	case "unconsulted":
+		return s.consulted(p.asked, nil, errors.New(rest)), nil
+	case "came":
+		n, list, _ := strings.Cut(rest, " ")
+		omitted, notNumber := strconv.Atoi(n)
+		var changed []requests.Summary
+		err := errors.Join(notNumber, json.Unmarshal([]byte(list), &changed))
+		return s.requestsChanged(changed, omitted), err
+	case "inside":
+		var entries []requests.Entry
+		err := json.Unmarshal([]byte(rest), &entries)
+		return s.looked(p.look.answer, p.look.requestSeq, entries), err
 	}
 	return nil, fmt.Errorf("unknown happening %q", verb)
 }
@@ -175,6 +202,12 @@ func describe(a action) string {
 		return "end the debugger"
 	case report:
 		return "report"
+	case consult:
+		return "consult " + a.request.Command
+	case followRequests:
+		return "follow the requests"
+	case lookInside:
+		return "look inside"
 	case pauseChanged:
 		return fmt.Sprintf("paused %v", a.paused)
 	case setTimer:

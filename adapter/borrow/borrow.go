@@ -18,6 +18,8 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"podstep.dev/adapter/borrow/requests"
+	"podstep.dev/adapter/borrow/requests/local"
 	"podstep.dev/adapter/borrow/tunnel"
 	"podstep.dev/adapter/config"
 	"podstep.dev/adapter/place"
@@ -60,20 +62,23 @@ type host interface {
 // Borrow is one borrowed target. Its goroutines: one that follows the target's places, and each place's attachment with
 // those of its link. Close ends and awaits all.
 type Borrow struct {
-	ctx     context.Context //nolint:containedctx // the lifetime that all attachments share
-	cancel  context.CancelCauseFunc
-	opts    Options
-	log     *zap.Logger
-	say     func(string)
-	mirror  config.Mirror
-	target  config.Target
-	found   place.Target
-	dir     string
-	host    host
-	tunnel  tunnel.Tunnel
-	env     map[string]string
-	group   errgroup.Group
-	closing sync.Once
+	ctx    context.Context //nolint:containedctx // the lifetime that all attachments share
+	cancel context.CancelCauseFunc
+	opts   Options
+	log    *zap.Logger
+	say    func(string)
+	mirror config.Mirror
+	target config.Target
+	found  place.Target
+	dir    string
+	local  *local.Server
+	host   host
+	tunnel tunnel.Tunnel
+	// requests are those that came.
+	requests *requests.Log
+	env      map[string]string
+	group    errgroup.Group
+	closing  sync.Once
 	// prepared is closed when the debuggee can be reached.
 	prepared chan struct{}
 
@@ -104,6 +109,7 @@ func Start(ctx context.Context, m config.Mirror, opts Options) (_ *Borrow, err e
 	if b.opts.listen == nil {
 		b.opts.listen = listen
 	}
+	b.requests = requests.New(requests.Options{Replay: b.replay})
 	if b.target, err = config.ParseTarget(m.Target); err != nil {
 		return nil, err
 	}
@@ -257,6 +263,10 @@ func (b *Borrow) intercept(d wire.Description) (err error) {
 	if b.dir, err = makeDir(); err != nil {
 		return fault.New(fault.LauncherFailed, "cannot prepare the session", err)
 	}
+	about := local.Session{Target: b.target.String(), Mode: b.mirror.Incoming.Mode}
+	if b.local, err = local.Serve(b.ctx, b.dir, about, b.requests, b.log); err != nil {
+		b.log.Warn("podstep requests does not see this session", zap.Error(err))
+	}
 	b.host, err = b.opts.listen(b.ctx, b.dir, launcher.Options{
 		Log: b.log, Plan: plan, Link: outgoing{b},
 		Listening: func(ctx context.Context, port uint16) {
@@ -270,6 +280,7 @@ func (b *Borrow) intercept(d wire.Description) (err error) {
 		return fault.Or(err, fault.LauncherFailed, "cannot prepare the interception")
 	}
 	b.dig()
+	b.tunnel.Recorder = recorder{b.requests}
 	return nil
 }
 
@@ -289,6 +300,9 @@ func (b *Borrow) Env() map[string]string { return b.env }
 // SessionDir is the session's directory, 0700, removed by Close.
 func (b *Borrow) SessionDir() string { return b.dir }
 
+// Requests is the log of those that came. It stays when the borrow ends, and nothing comes to it then.
+func (b *Borrow) Requests() *requests.Log { return b.requests }
+
 // Done is closed when the borrow ended, by itself or by Close.
 func (b *Borrow) Done() <-chan struct{} { return b.ctx.Done() }
 
@@ -305,6 +319,9 @@ func (b *Borrow) Close() error {
 	b.closing.Do(func() {
 		b.part()
 		b.end(mux.ErrClosed)
+		if b.local != nil {
+			err = errors.Join(err, b.local.Close())
+		}
 		if b.host != nil {
 			err = errors.Join(err, b.host.Close())
 		}

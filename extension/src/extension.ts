@@ -4,6 +4,7 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import { childEndpoint, isMirrored, ownType, takeOver, wantedDebugger } from './configuration.ts';
 import { findProgram } from './program.ts';
+import { last, lines, title, type Summary } from './requests.ts';
 
 const lastTarget = 'podstep.lastTarget';
 
@@ -20,6 +21,8 @@ export function activate(context: vscode.ExtensionContext): void {
     vscode.debug.registerDebugAdapterDescriptorFactory(ownType, new Factory(find, log)),
     vscode.debug.registerDebugAdapterTrackerFactory(ownType, { createDebugAdapterTracker: () => new Tracker(log) }),
     vscode.commands.registerCommand('podstep.showLog', () => showLog(log)),
+    vscode.commands.registerCommand('podstep.showRequests', () => withSession(showRequests)),
+    vscode.commands.registerCommand('podstep.replayLast', () => withSession(replayLast)),
     vscode.commands.registerCommand('podstep.askTarget', () => askTarget(context.workspaceState)),
   );
 }
@@ -116,6 +119,50 @@ async function openSettings(): Promise<void> {
 async function showLog(log: string): Promise<void> {
   if (existsSync(log)) await vscode.window.showTextDocument(vscode.Uri.file(log));
   else await vscode.window.showInformationMessage('The log is empty: no session has been started.');
+}
+
+/** Lets act have the session that the person debugs, and shows what goes wrong. */
+async function withSession(act: (session: vscode.DebugSession) => Promise<void>): Promise<void> {
+  let session = vscode.debug.activeDebugSession;
+  while (session?.parentSession?.type === ownType) session = session.parentSession; // a child's is the debugger's own
+  if (session?.type !== ownType) {
+    await vscode.window.showInformationMessage('No podstep session is being debugged.');
+    return;
+  }
+  try {
+    await act(session);
+  } catch (error) {
+    await vscode.window.showErrorMessage(error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function requestsOf(session: vscode.DebugSession): Promise<readonly Summary[]> {
+  const body = (await session.customRequest('podstep/requests')) as { readonly requests: readonly Summary[] };
+  return body.requests;
+}
+
+/** Lists the requests that came and opens the one that is chosen, without its secrets. */
+async function showRequests(session: vscode.DebugSession): Promise<void> {
+  const items = lines(await requestsOf(session));
+  const chosen = await vscode.window.showQuickPick(items, {
+    title: `Requests of ${session.name}`,
+    placeHolder: items.length === 0 ? 'No HTTP request has come yet' : 'The request to show',
+    matchOnDescription: true,
+  });
+  if (chosen === undefined) return;
+  const body = (await session.customRequest('podstep/request', { id: chosen.id, format: 'text' })) as { text: string };
+  await vscode.window.showTextDocument(await vscode.workspace.openTextDocument({ content: body.text }));
+}
+
+/** Sends the newest request to the debuggee again. The answer comes when the person has stepped through it: nobody waits for it here. */
+async function replayLast(session: vscode.DebugSession): Promise<void> {
+  const request = last(await requestsOf(session));
+  if (request === undefined) {
+    await vscode.window.showInformationMessage('No HTTP request has come yet.');
+    return;
+  }
+  await session.customRequest('podstep/replay', { id: request.id });
+  vscode.window.setStatusBarMessage(`Replayed ${title(request)}`, 5000);
 }
 
 /** Asks for the target; the answer before is the proposal. Undefined when the user cancels: the session does not start. */

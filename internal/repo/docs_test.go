@@ -101,6 +101,8 @@ func TestSecurityPageHasTheFacts(t *testing.T) {
 		{"`podstep-exec`", "docs/policy/podstep-steal.yaml", "name: podstep-exec"},
 		{"mode 0700", "adapter/borrow/dir.go", "0o700"},
 		{"`/tmp/podstep-UID/", "adapter/borrow/dir.go", `"podstep-%d"`},
+		{"the last 200 HTTP requests, 16 MiB at most", "adapter/borrow/requests/requests.go", "opts.Bytes = 16 << 20"},
+		{"the last 200 HTTP requests", "adapter/borrow/requests/requests.go", "opts.Entries = 200"},
 	} {
 		if !strings.Contains(page, f.said) {
 			t.Errorf("docs/security.md does not say %s", f.said)

@@ -58,3 +58,13 @@ func (p *podstep) printJSON(w io.Writer, v any) error {
 	}
 	return nil
 }
+
+// printJSONLine writes v on one line, for a program that reads on.
+func (p *podstep) printJSONLine(v any) error {
+	e := json.NewEncoder(p.out)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fault.New(fault.Internal, "cannot write the result", err)
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package adapter
+
+import (
+	"podstep.dev/adapter/borrow/requests"
+	"podstep.dev/adapter/dap"
+)
+
+// maxTold is how many requests one podstep/request event has at most.
+const maxTold = 20
+
+// follower is a client that asked for requests: it is told of those that come. Others are not, they might show what they do not know.
+type follower struct {
+	asked bool // the client did
+	can   bool // there is a borrow
+}
+
+// requestsRequested takes the requests about requests.
+func (s *session) requestsRequested(m dap.Message) {
+	if m.Command == "podstep/requests" && !s.follower.asked {
+		s.follower.asked = true
+		s.follow() // before the list is made: nothing is missed in between
+	}
+	s.do(consult{m})
+}
+
+// follow begins to tell the client of requests, once it asked and something can come.
+func (s *session) follow() {
+	if s.follower.asked && s.follower.can {
+		s.do(followRequests{})
+	}
+}
+
+// consulted follows consult: it answers with body, or says why there is none.
+func (s *session) consulted(request dap.Message, body any, err error) []action {
+	if err != nil {
+		s.failQuietly(request, err.Error())
+	} else {
+		s.succeed(request, body)
+	}
+	return s.take()
+}
+
+// requestsChanged says that requests came or changed, the oldest first, and how many are not among them. A client that is told of the latter asks
+// for the list again if it shows it.
+func (s *session) requestsChanged(changed []requests.Summary, omitted int) []action {
+	if n := len(changed) - maxTold; n > 0 {
+		changed, omitted = changed[n:], omitted+n
+	}
+	s.tell(dap.Tell("podstep/request", told{changed, omitted}))
+	return s.take()
+}
+
+// told is the body of the event podstep/request.
+type told struct {
+	Requests []requests.Summary `json:"requests"`
+	Omitted  int                `json:"omitted"`
+}
