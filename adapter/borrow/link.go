@@ -170,7 +170,7 @@ func (n notices) Ended(p wire.EndedParams) {
 // Closed : no further request comes of clients' connections.
 func (n notices) Closed(p wire.ClosedParams) {
 	for _, connection := range p.Connections {
-		n.clients.Closed(connection)
+		n.clients.Closed(n.ctx, connection)
 	}
 }
 

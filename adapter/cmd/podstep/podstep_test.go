@@ -122,7 +122,8 @@ func TestRunKeepsTheFilterOfTheFile(t *testing.T) {
 	if status := c.execute(t.Context(), []string{"run", "-f", file, "--steal", "81", "sh"}); status != 0 {
 		t.Fatalf("exit status %d: %s", status, c.stderr.String())
 	}
-	want := config.Incoming{Mode: config.ModeSteal, Ports: map[uint16]uint16{81: 81}, Filter: config.Filter{Mine: true}}
+	want := config.Default().Incoming
+	want.Mode, want.Ports, want.Filter = config.ModeSteal, map[uint16]uint16{81: 81}, config.Filter{Mine: true}
 	if diff := cmp.Diff(want, c.mirror.Incoming); diff != "" {
 		t.Errorf("incoming (-want +got):\n%s", diff)
 	}
