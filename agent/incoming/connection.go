@@ -57,7 +57,7 @@ func (p *port) serve(conn *net.TCPConn, from, to netip.AddrPort, crowded bool) {
 // whole offers the connection to the adapter and passes it through when the adapter does not take it. A probe is not
 // offered, nor is what comes while the adapter is silent.
 func (c *connection) whole(st *steal) {
-	if c.isProbe(st.probes) || !st.session.silence.ask() || !st.session.visit() {
+	if c.isProbe(st.probes) || !st.session.visit() {
 		c.log.Debug("not offered")
 		c.pass()
 		return

@@ -69,8 +69,8 @@ type rawParty struct{ splice.Conn }
 // turn is a request that somebody answers.
 type turn struct {
 	method string
-	// switches says that it may be answered by another protocol.
-	switches bool
+	// switches says that it may be answered by another protocol, closes that no other request follows.
+	switches, closes bool
 	// done is closed when it is answered, or nobody will.
 	done chan struct{}
 	once sync.Once
@@ -79,7 +79,7 @@ type turn struct {
 func (t *turn) finish() { t.once.Do(func() { close(t.done) }) }
 
 func newTurn(r *http1.Request) *turn {
-	return &turn{method: strings.Clone(r.Method), switches: r.Switch, done: make(chan struct{})}
+	return &turn{method: strings.Clone(r.Method), switches: r.Switch, closes: r.Close, done: make(chan struct{})}
 }
 
 // converse serves a connection of requests until it is over.
@@ -127,10 +127,9 @@ func (v *conversation) read() error {
 			}
 			return v.sendRaw(raw)
 		}
-		if v.greeted != nil && !v.greeted.withdraw() {
+		if !v.withdraw() {
 			return v.sendRaw(v.raw.Load())
 		}
-		v.greeted = nil
 		if err := v.pass(req); err != nil {
 			return err
 		}
@@ -290,6 +289,21 @@ func (v *conversation) greet(st *steal) *leg {
 	return l
 }
 
+// withdraw ends the connection to a debuggee that nothing was said on, because the client speaks HTTP. It returns false when something
+// was.
+func (v *conversation) withdraw() bool {
+	if v.greeted == nil {
+		return true
+	}
+	if !v.greeted.withdraw() {
+		return false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.greeted = nil
+	return true
+}
+
 // discard reads what a client still sends to a connection that was ended for it.
 func (v *conversation) discard() error {
 	_ = v.client.conn.SetReadDeadline(time.Now().Add(lingering))
@@ -403,8 +417,5 @@ func (st *steal) isProbe(req *http1.Request) bool {
 
 // takes says whether it makes sense to ask the session's adapter now.
 func (st *steal) takes() bool {
-	if st.params.OnPause != wire.PauseHold && st.params.OnPause != wire.PauseReject && st.session.paused.Load() != nil {
-		return false
-	}
-	return st.session.silence.ask()
+	return st.params.OnPause == wire.PauseHold || st.params.OnPause == wire.PauseReject || st.session.paused.Load() == nil
 }

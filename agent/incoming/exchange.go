@@ -142,7 +142,7 @@ func (x *exchange) answer() {
 		<-x.said
 		_ = x.stream.Close()
 		return
-	case end == last:
+	case end == last || x.turn.closes:
 		x.endClient()
 	}
 	x.up.answered()

@@ -42,9 +42,11 @@ type Ports struct {
 	connections sync.WaitGroup
 	draining    sync.WaitGroup
 
-	mu      sync.Mutex
+	mu    sync.Mutex
+	ports map[uint16]*port
+	// clients is there as long as anything uses it: users counts listeners and connections.
 	clients *redirect.Clients
-	ports   map[uint16]*port
+	users   int
 }
 
 // port is a stolen port.
@@ -81,12 +83,7 @@ func (ps *Ports) Close(ctx context.Context) error {
 	ps.cut(ErrEnded)
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if ps.clients == nil {
-		return nil
-	}
-	err := ps.clients.Close()
-	ps.clients = nil
-	return err
+	return ps.closeClients()
 }
 
 // claim adds a session's claim, which begins with the first to steal the port. A claim that another one excludes is a
@@ -115,8 +112,37 @@ func (ps *Ports) claim(st *steal, holder wire.Holder) error {
 	return nil
 }
 
-// needClients makes the passthrough table before the first steal, so that what is missing is known at once. It stays
-// until Close: the kernel stops translating open connections when it goes. The caller holds mu.
+// use counts a user of the passthrough table.
+func (ps *Ports) use() {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.users++
+}
+
+// unuse counts one out. With the last one, the kernel has nothing of the agent's any more.
+func (ps *Ports) unuse() {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.users--; ps.users > 0 {
+		return
+	}
+	if err := ps.closeClients(); err != nil {
+		ps.log.Warn("close the passthrough table", zap.Error(err))
+	}
+}
+
+// closeClients removes the passthrough table. The caller holds mu.
+func (ps *Ports) closeClients() error {
+	if ps.clients == nil {
+		return nil
+	}
+	err := ps.clients.Close()
+	ps.clients = nil
+	return err
+}
+
+// needClients makes the passthrough table before the first steal, so that what is missing is known at once. It stays as long as
+// there is a connection: the kernel stops translating open ones when it goes. The caller holds mu.
 func (ps *Ports) needClients() error {
 	if ps.clients != nil {
 		return nil
@@ -140,10 +166,14 @@ func (ps *Ports) open(st *steal, holder wire.Holder) error {
 		Lost: func(err error) { go p.lost(err) },
 	})
 	if err != nil {
+		if ps.users == 0 {
+			err = errors.Join(err, ps.closeClients())
+		}
 		return err
 	}
 	p.rule = rule
 	ps.ports[p.number] = p
+	ps.users++
 	return nil
 }
 
@@ -179,6 +209,7 @@ func (ps *Ports) leave(st *steal) error {
 	delete(ps.ports, p.number)
 	err := p.rule.Release()
 	ps.draining.Go(func() {
+		defer ps.unuse()
 		late, cancel := context.WithTimeout(ps.life, lateHandshakes)
 		defer cancel()
 		p.rule.Settle(late)
@@ -212,7 +243,9 @@ func (p *port) accepted(conn *net.TCPConn, from, to netip.AddrPort) {
 		splice.Reset(conn)
 		return
 	}
+	p.use()
 	p.connections.Go(func() {
+		defer p.unuse()
 		defer p.memory.leave()
 		p.serve(conn, from, to, crowded)
 	})

@@ -13,6 +13,7 @@ import (
 
 	"podstep.dev/agent/internal/testpod"
 	"podstep.dev/internal/mux"
+	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/wire"
 )
 
@@ -67,5 +68,54 @@ func TestSessionsShareAPortByTheirFilters(t *testing.T) {
 	cancel()
 	if err := ports.Close(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNothingOfThePortsIsLeftWithoutUsers : a resident agent that lingers has no rules.
+func TestNothingOfThePortsIsLeftWithoutUsers(t *testing.T) {
+	client := testpod.NewClient(t)
+	webTarget(t, "[::]:80", nil)
+	memory := NewMemory(16<<20, 256, nil)
+	ports := NewPorts(nil, memory)
+	f := startFarEnd(t, Options{Memory: memory, Ports: ports})
+	f.on(answerRequest)
+	f.stealRequests(t, "X-User: alice")
+	c := talk(t, client)
+	c.ask(others, "target")
+	closeNow(t, f)
+	c.ask(others, "target")
+	used := func() bool {
+		ports.mu.Lock()
+		defer ports.mu.Unlock()
+		return ports.clients != nil
+	}
+	if !used() {
+		t.Error("the connection has lost its table")
+	}
+	_ = c.Close()
+	testkit.Eventually(t, "the passthrough table is gone", func() bool { return !used() })
+	closeNow(t, f)
+	if err := ports.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRequestThatClosesIsTheLast : whatever the debuggee says of its own connection.
+func TestRequestThatClosesIsTheLast(t *testing.T) {
+	client := testpod.NewClient(t)
+	webTarget(t, "[::]:80", nil)
+	f := startFarEnd(t, Options{})
+	f.on(answerRequest)
+	f.stealRequests(t, "X-User: alice")
+	for _, request := range []string{
+		"GET / HTTP/1.0\r\nHost: shop\r\nX-User: alice\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nX-User: alice\r\n\r\n",
+	} {
+		c := talk(t, client)
+		c.ask(request, "debuggee")
+		if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("%.20q: the connection goes on: %v", request, err)
+		}
+		_ = c.Close()
 	}
 }

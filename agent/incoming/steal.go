@@ -63,27 +63,33 @@ func (st *steal) release() error {
 
 func (st *steal) suspend(on bool) error { return st.port.rule.Suspend(on) }
 
-// offer asks the adapter to take a connection or a request, and has the stream's first bytes sent with the question. write,
-// if any, sends what comes after them; nothing of it is delivered before the adapter has answered.
-func (st *steal) offer(h wire.Header, first []byte, wait time.Duration) (Stream, func() error, error) {
+// errSilent says that the adapter is not asked, because it does not answer.
+var errSilent = errors.New("the adapter is silent")
+
+// offer asks the adapter to take a connection or a request, and sends the first bytes with the question. await waits for the
+// answer; nothing that is sent before is delivered before.
+func (st *steal) offer(h wire.Header, first []byte, wait time.Duration) (stream Stream, await func() error, err error) {
 	s := st.session
 	if st.over.Err() != nil {
 		return nil, nil, context.Cause(st.over)
 	}
+	if !s.silence.ask() {
+		return nil, nil, errSilent
+	}
 	// Not ended by Unsubscribe: the adapter may have taken it already.
 	ctx, cancel := context.WithTimeout(s.taken, s.opts.OpenTimeout+wait)
-	h.Port, h.Subscription = st.params.Port, st.id
-	stream, err := s.begin(ctx, h, first)
-	if err != nil {
+	heard := func() {
 		s.silence.heard(!errors.Is(ctx.Err(), context.DeadlineExceeded))
 		cancel()
+	}
+	h.Port, h.Subscription = st.params.Port, st.id
+	if stream, err = s.begin(ctx, h, first); err != nil {
+		heard()
 		return nil, nil, err
 	}
 	return stream, func() error {
-		defer cancel()
-		err := stream.Await(ctx)
-		s.silence.heard(!errors.Is(ctx.Err(), context.DeadlineExceeded))
-		return err
+		defer heard()
+		return stream.Await(ctx)
 	}, nil
 }
 
