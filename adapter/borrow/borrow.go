@@ -5,6 +5,7 @@ package borrow
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -42,6 +43,8 @@ type Options struct {
 	Say func(string)
 	// OwnEnv are the names of variables that the user sets for the debuggee: the target's do not replace them.
 	OwnEnv []string
+	// Filter takes only requests that it matches, in the form of package filter. If nil, all are taken.
+	Filter json.RawMessage
 	// Listening is told of each port that the debuggee serves to others, once its traffic is subscribed to. May be nil.
 	Listening func(port uint16)
 
@@ -276,8 +279,7 @@ func (b *Borrow) intercept(d wire.Description) (err error) {
 	if err != nil {
 		return fault.Or(err, fault.LauncherFailed, "cannot prepare the interception")
 	}
-	b.tunnel.Log, b.tunnel.Ports, b.tunnel.Deliver = b.log.Named("tunnel"), b.mirror.Incoming.Ports, b.host.Deliver
-	b.tunnel.Recorder = recorder{b.requests}
+	b.dig()
 	return nil
 }
 

@@ -83,6 +83,9 @@ type fakePlace struct {
 	passing  bool // not Lasting
 
 	mu sync.Mutex
+	// agent is what the agents say of themselves; asked are the subscriptions that sessions asked for.
+	agent wire.Hello
+	asked []wire.SubscribeParams
 	// attach says why Attach fails; refuse what a subscription is refused with.
 	attach error
 	refuse *wire.Refusal
@@ -96,7 +99,7 @@ type fakePlace struct {
 }
 
 func newPlace(t *testing.T, name string) *fakePlace {
-	p := &fakePlace{t: t, name: name}
+	p := &fakePlace{t: t, name: name, agent: wire.Hello{Program: "agent"}}
 	t.Cleanup(p.drop)
 	return p
 }
@@ -118,7 +121,7 @@ func (p *fakePlace) Attach(context.Context) (io.ReadWriteCloser, error) {
 	p.parts = append(p.parts, theirs)
 	go func() {
 		defer p.note("over")
-		link, err := mux.Start(context.WithoutCancel(p.t.Context()), theirs, mux.AgentSide, mux.Options{Hello: wire.Hello{Program: "agent"}})
+		link, err := mux.Start(context.WithoutCancel(p.t.Context()), theirs, mux.AgentSide, mux.Options{Hello: p.agent})
 		if err != nil {
 			return
 		}
@@ -172,6 +175,7 @@ func (p *fakePlace) Subscribe(_ context.Context, s wire.SubscribeParams) (wire.S
 		return wire.Subscription{}, p.refuse
 	}
 	p.last++
+	p.asked = append(p.asked, s)
 	p.heard = append(p.heard, fmt.Sprintf("%s %d probes=%v loopback=%v as %d", s.Mode, s.Port, s.Probes, s.Loopback, p.last))
 	return wire.Subscription{ID: p.last}, nil
 }
@@ -268,6 +272,12 @@ type stage struct {
 // begin starts a session that steals port 80, with its runtime directory in the test's.
 func begin(t *testing.T, target *fakeTarget, change func(*config.Mirror)) (*stage, error) {
 	t.Helper()
+	return beginWith(t, target, nil, change)
+}
+
+// beginWith begins one that takes only what the filter matches.
+func beginWith(t *testing.T, target *fakeTarget, filter []byte, change func(*config.Mirror)) (*stage, error) {
+	t.Helper()
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	s := &stage{T: t, host: &fakeHost{closed: make(chan struct{})}}
 	m := config.Default()
@@ -278,7 +288,7 @@ func begin(t *testing.T, target *fakeTarget, change func(*config.Mirror)) (*stag
 	}
 	var err error
 	s.Borrow, err = Start(t.Context(), m, Options{
-		Provider: target, Say: s.hear, Hello: wire.Hello{Session: "s1"},
+		Provider: target, Say: s.hear, Hello: wire.Hello{Session: "s1"}, Filter: filter,
 		listen: func(_ context.Context, _ string, opts launcher.Options) (host, error) {
 			s.host.opts = opts
 			return s.host, nil

@@ -82,7 +82,7 @@ func (b *Borrow) wanted() []uint16 {
 	return b.ports
 }
 
-// SetPaused says whether the debugger is stopped; while it is, new connections stay with the target. The agents are told.
+// SetPaused says whether the debugger is stopped: what comes meanwhile is treated as "onPause" says. The agents are told.
 func (b *Borrow) SetPaused(paused bool) {
 	b.tunnel.SetPaused(paused)
 	b.mu.Lock()

@@ -112,10 +112,12 @@ func (l *link) subscribe(ctx context.Context, port uint16) error {
 
 // ask makes the call for s.
 func (l *link) ask(port uint16, s *subscription) {
-	incoming := l.place.Incoming()
-	granted, err := l.control.Subscribe(l.ctx, wire.SubscribeParams{
-		Port: port, Mode: wire.Mode(l.borrow.mirror.Incoming.Mode), Probes: incoming.Probes[port], Loopback: incoming.Loopback,
-	})
+	params := l.params(port)
+	var granted wire.Subscription
+	err := l.understands(params)
+	if err == nil {
+		granted, err = l.control.Subscribe(l.ctx, params)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer close(s.done)
@@ -133,7 +135,7 @@ func (l *link) subscribeFault(port uint16, err error) *fault.Fault {
 	if errors.As(err, &refusal) && refusal.Reason == wire.ReasonTaken {
 		return fault.New(fault.PortTaken, fmt.Sprintf("cannot steal port %d of %s", port, l.place), err)
 	}
-	return fault.New(fault.SubscribeRefused, fmt.Sprintf("cannot %s port %d of %s", l.borrow.mirror.Incoming.Mode, port, l.place), err)
+	return fault.Or(err, fault.SubscribeRefused, fmt.Sprintf("cannot %s port %d of %s", l.borrow.mirror.Incoming.Mode, port, l.place))
 }
 
 // release forgets the subscriptions, takes no further ones and returns the ids of those that were granted.

@@ -40,6 +40,7 @@ const (
 	PortTaken        ID = 6001
 	SubscribeRefused ID = 6002
 	StealDenied      ID = 6003
+	FilterUnknown    ID = 6004
 	NoSession        ID = 6010
 	NoRequest        ID = 6011
 	ReplayFailed     ID = 6012
@@ -86,6 +87,7 @@ var catalogue = map[ID]Entry{
 	PortTaken:        {"The port is stolen by another session", "Only one unfiltered session can steal a port of a target at a time.", "Ask the holder, use \"incoming\": {\"mode\": \"mirror\"}, or choose another port."},
 	SubscribeRefused: {"The agent cannot take the port's traffic", "The agent lacks a capability or the kernel lacks nf_tables with tproxy.", "See the cause; mirroring needs NET_RAW, stealing NET_ADMIN."},
 	StealDenied:      {"Stealing is not allowed here", "The annotation podstep.dev/steal of the namespace or of the workload denies it, or allows only filtered steals.", "Use \"incoming\": {\"mode\": \"mirror\"}, or ask whoever set the annotation."},
+	FilterUnknown:    {"The agent is too old to filter", "An agent of an older podstep stands beside the target. It would ignore \"filter\" and take everybody's requests.", "Wait until the sessions that use that agent have ended (podstep doctor names them), or remove it; the next session starts one that filters."},
 	NoSession:        {"There is no such session", "No session of this user runs on this machine, or none that --session names.", "Start one in the editor or by podstep run; podstep requests lists what comes to all of them."},
 	NoRequest:        {"The session has no such request", "A session keeps its last requests only, and each session numbers its own.", "See: podstep requests"},
 	ReplayFailed:     {"The request was not answered again", "A request is replayed to the program of the session on this machine, and never to the target.", "See the cause; does the program still listen?"},

@@ -23,7 +23,7 @@ import (
 )
 
 // link joins the two ends of a link. The adapter's serves with tn.
-func link(t *testing.T, tn *Tunnel) (agent *mux.Session, clients *Clients) {
+func link(t testing.TB, tn *Tunnel) (agent *mux.Session, clients *Clients) {
 	t.Helper()
 	a, b := testkit.Pair(t)
 	ends := make(chan *mux.Session, 1)
@@ -71,7 +71,7 @@ func (d *debuggee) deliver(ctx context.Context, _ uint16, _, _ netip.AddrPort) (
 }
 
 // served is a debuggee of net/http.
-func served(t *testing.T, h http.HandlerFunc) *debuggee {
+func served(t testing.TB, h http.HandlerFunc) *debuggee {
 	t.Helper()
 	l := listen(t)
 	d := &debuggee{addr: l.Addr().String()}
@@ -108,7 +108,7 @@ func raw(t *testing.T, serve func(conn *net.TCPConn, in *bufio.Reader)) *debugge
 	return d
 }
 
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -120,18 +120,18 @@ func listen(t *testing.T) net.Listener {
 
 // agentEnd is the agent's end of a link, which speaks for clients.
 type agentEnd struct {
-	*testing.T
+	testing.TB
 	*mux.Session
 	clients *Clients
 	last    atomic.Uint64
 }
 
-func connect(t *testing.T, tn *Tunnel, d *debuggee) *agentEnd {
+func connect(t testing.TB, tn *Tunnel, d *debuggee) *agentEnd {
 	t.Helper()
 	if d != nil {
 		tn.Deliver = d.deliver
 	}
-	a := &agentEnd{T: t}
+	a := &agentEnd{TB: t}
 	a.Session, a.clients = link(t, tn)
 	return a
 }

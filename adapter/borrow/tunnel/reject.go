@@ -15,6 +15,7 @@ const rejection = "podstep: the developer whose program serves this request is s
 // reject answers 503 in the debuggee's stead. The request is read to its end, so that its client's connection stays in step.
 func (x *exchange) reject(ctx context.Context, stream *mux.Stream) error {
 	x.tunnel.rejected.Add(1)
+	x.tunnel.logOf(x.header).Debug("rejected a request")
 	x.rec.Went(WentNobody, errReject.Error())
 	defer context.AfterFunc(ctx, stream.Reset)()
 	f := front{x}

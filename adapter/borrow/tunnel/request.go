@@ -49,11 +49,12 @@ func (x *exchange) serve(c *client, stream *mux.Stream) error {
 func (x *exchange) deliver(c *client, stream *mux.Stream) (err error) {
 	var keep bool
 	defer func() {
+		l := x.leg // a joint that is being reset looks at it still
 		if !keep {
-			x.leg.close()
-			x.leg = nil
+			l.close()
+			l = nil
 		}
-		c.give(x.leg)
+		c.give(l)
 	}()
 	if err := x.reach(c); err != nil {
 		x.refuse(stream, err)

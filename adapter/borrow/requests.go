@@ -1,0 +1,60 @@
+package borrow
+
+import (
+	"fmt"
+	"time"
+
+	"podstep.dev/adapter/borrow/tunnel"
+	"podstep.dev/adapter/config"
+	"podstep.dev/internal/fault"
+	"podstep.dev/internal/wire"
+)
+
+// filterMinor is the minor version from which on an agent knows filters.
+const filterMinor = 2
+
+// dig readies the tunnel for what the agents send.
+func (b *Borrow) dig() {
+	incoming := b.mirror.Incoming
+	b.tunnel.Log, b.tunnel.Ports, b.tunnel.Deliver = b.log.Named("tunnel"), incoming.Ports, b.host.Deliver
+	b.tunnel.Recorder = recorder{b.requests}
+	if incoming.Mode != config.ModeSteal {
+		return
+	}
+	b.tunnel.Pause = tunnel.Pause{
+		Policy: b.onPause(), Requests: incoming.Hold.Requests, Patience: time.Duration(incoming.Hold.Seconds) * time.Second,
+	}
+	b.tunnel.Fallback = tunnel.Fallback{
+		OnExit: incoming.OnExit == config.FailFallback, OnHang: incoming.OnHang == config.FailFallback, Idempotent: incoming.FallbackIdempotent,
+	}
+	b.tunnel.HangTimeout = time.Duration(incoming.HangTimeout) * time.Second
+}
+
+// onPause is what becomes of requests that come while the debugger is stopped.
+func (b *Borrow) onPause() wire.OnPause {
+	return wire.OnPause(b.mirror.Incoming.PausePolicy(len(b.opts.Filter) > 0))
+}
+
+// params are those of one port's subscription.
+func (l *link) params(port uint16) wire.SubscribeParams {
+	b, incoming := l.borrow, l.place.Incoming()
+	p := wire.SubscribeParams{
+		Port: port, Mode: wire.Mode(b.mirror.Incoming.Mode), Probes: incoming.Probes[port], Loopback: incoming.Loopback,
+	}
+	if p.Mode != wire.ModeSteal {
+		return p
+	}
+	p.Requests, p.Filter, p.OnPause = true, b.opts.Filter, b.onPause()
+	if p.OnPause == wire.PauseHold {
+		p.Hold = b.mirror.Incoming.Hold.Seconds
+	}
+	return p
+}
+
+// understands says why the agent cannot be asked so, or nil: one that does not know filters would take all requests.
+func (l *link) understands(p wire.SubscribeParams) error {
+	if peer := l.session.Peer; len(p.Filter) > 0 && peer.Minor < filterMinor {
+		return fault.New(fault.FilterUnknown, fmt.Sprintf("the agent of %s (%s) cannot filter requests", l.place, peer.Program), nil)
+	}
+	return nil
+}
