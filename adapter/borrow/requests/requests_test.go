@@ -189,6 +189,20 @@ func TestBytesAreBoundedOverAllRequests(t *testing.T) {
 	}
 }
 
+func TestABodyHasNoHoles(t *testing.T) {
+	l := requests.New(requests.Options{Bytes: 10_000})
+	fill := l.Begin(header())
+	fill.Request([]byte(strings.Repeat("f", 9_500)))
+	r := l.Begin(header())
+	r.Request([]byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n" + strings.Repeat("a", 2000)))
+	fill.End(nil) // now there is room
+	r.Request([]byte(strings.Repeat("b", 2000)))
+	r.End(nil)
+	if e, _ := l.Entry(r.ID(), requests.Masked); strings.Contains(e.Request.Body.Text, "b") || !e.Request.Body.Cut || e.Request.Body.Size != 4000 {
+		t.Errorf("%+v", e.Request.Body)
+	}
+}
+
 func TestSlowReadersAreToldWhatTheyMissed(t *testing.T) {
 	l := requests.New(requests.Options{Entries: 4})
 	s := l.Subscribe()
