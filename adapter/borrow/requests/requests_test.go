@@ -210,14 +210,21 @@ func TestSlowReadersAreToldWhatTheyMissed(t *testing.T) {
 	for range 10 {
 		come(l, get, ok)
 	}
-	changed, lost, err := s.Next(t.Context())
-	if err != nil || lost != 6 || ids(changed) != "[7 8 9 10]" {
-		t.Errorf("changed %s, lost %d, %v", ids(changed), lost, err)
+	changed, omitted, err := s.Next(t.Context(), 0)
+	if err != nil || omitted != 6 || ids(changed) != "[7 8 9 10]" {
+		t.Errorf("changed %s, omitted %d, %v", ids(changed), omitted, err)
+	}
+	for range 5 {
+		come(l, get, ok)
+	}
+	changed, omitted, err = s.Next(t.Context(), 3)
+	if err != nil || omitted != 2 || ids(changed) != "[13 14 15]" {
+		t.Errorf("at most 3: changed %s, omitted %d, %v", ids(changed), omitted, err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	over := errors.New("over")
 	cancel(over)
-	if _, _, err := s.Next(ctx); !errors.Is(err, over) {
+	if _, _, err := s.Next(ctx, 0); !errors.Is(err, over) {
 		t.Errorf("Next: %v", err)
 	}
 }
