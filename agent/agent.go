@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"podstep.dev/agent/incoming"
 	"podstep.dev/agent/target"
 	"podstep.dev/internal/mux"
 	"podstep.dev/internal/program"
@@ -44,8 +45,8 @@ type Options struct {
 	Log *zap.Logger
 	// Target is whose place the debuggee takes. The agent does not close it.
 	Target *target.Target
-	// Drain is how long connections that were passed through to the target may go on after a link's end. If zero, 800 ms: less than the
-	// second in which nothing of a session may be left.
+	// Drain is how long connections that were passed through to the target may go on when the agent ends. If zero, 800 ms: less than the
+	// second in which nothing of it may be left.
 	Drain time.Duration
 	// Steal is what the target's owners allow. If empty, StealAllow.
 	Steal Steal
@@ -92,6 +93,7 @@ type Agent struct {
 	opts   Options
 	stay   *Stay
 	shares shares
+	ports  *incoming.Ports
 
 	mu       sync.Mutex
 	links    int
@@ -101,7 +103,17 @@ type Agent struct {
 // New returns an agent without sessions.
 func New(opts Options) *Agent {
 	opts = opts.filled()
-	return &Agent{opts: opts, stay: NewStay(opts.Unjoined), shares: share(opts.Memory)}
+	a := &Agent{opts: opts, stay: NewStay(opts.Unjoined), shares: share(opts.Memory)}
+	a.ports = incoming.NewPorts(opts.Log.Named("incoming"), a.shares.incoming)
+	return a
+}
+
+// Close ends what outlives sessions: connections that were passed through to the target may go on for Options.Drain, whatever
+// becomes of ctx. All sessions have ended before. When it returns nothing of the agent is left.
+func (a *Agent) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opts.Drain)
+	defer cancel()
+	return a.ports.Close(ctx)
 }
 
 // Serve serves one session over conn, which it owns, until the link or ctx ends or the target's process does

@@ -4,7 +4,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"syscall"
@@ -28,10 +27,6 @@ func (c calls) Subscribe(ctx context.Context, p wire.SubscribeParams) (wire.Subs
 	}
 	sub, err := c.subscribe(ctx, p)
 	c.agent.opts.Changed(c.agent)
-	var refusal *wire.Refusal
-	if errors.As(err, &refusal) && refusal.Reason == wire.ReasonTaken {
-		return sub, &wire.Refusal{Errno: refusal.Errno, Reason: refusal.Reason, Text: refusal.Text + c.agent.pauseOf(p.Port)}
-	}
 	return sub, err
 }
 
@@ -58,6 +53,9 @@ func (c calls) allowed(p wire.SubscribeParams) error {
 	case StealAllow:
 		return nil
 	case StealFilteredOnly:
+		if len(p.Filter) > 0 {
+			return nil
+		}
 		return denied(p.Port, policy, "allows only steals with a filter, and this one has none")
 	default:
 		return denied(p.Port, policy, "allows none")
@@ -86,6 +84,7 @@ func (c calls) Paused(_ context.Context, p wire.PausedParams) error {
 	case c.pausedSince.IsZero():
 		c.pausedSince = time.Now().UTC().Truncate(time.Second)
 	}
+	c.incoming.SetPaused(c.pausedSince)
 	c.mu.Unlock()
 	c.agent.opts.Changed(c.agent)
 	return nil
@@ -111,19 +110,4 @@ func (s *session) drop(id uint64) {
 	s.held = slices.DeleteFunc(s.held, func(h held) bool { return h.id == id })
 	s.mu.Unlock()
 	s.agent.opts.Changed(s.agent)
-}
-
-// pauseOf says in words whether the debugger of the session that has stolen port is stopped, as the end of a sentence;
-// nothing when the thief is not this agent's.
-func (a *Agent) pauseOf(port uint16) string {
-	for _, s := range a.Sessions().Sessions {
-		if !slices.ContainsFunc(s.Subscriptions, func(p wire.SubscribeParams) bool { return p.Port == port && p.Mode == wire.ModeSteal }) {
-			continue
-		}
-		if s.Paused {
-			return "; its debugger is paused since " + s.PausedSince.Format("15:04") + " UTC"
-		}
-		return "; its debugger is not paused"
-	}
-	return ""
 }

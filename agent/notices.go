@@ -32,17 +32,20 @@ func startNotices(log *zap.Logger) *notices {
 	return n
 }
 
-// add queues a notice. Over a link that takes none of many, further ones are dropped; so are those after stop.
-func (n *notices) add(send func() error) {
+// add queues a notice, and says whether it could. Over a link that takes none of many, further ones are dropped; so are those
+// after stop.
+func (n *notices) add(send func() error) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.stopped {
-		return
+		return false
 	}
 	select {
 	case n.queue <- send:
+		return true
 	default:
 		n.log.Warn("notice dropped")
+		return false
 	}
 }
 

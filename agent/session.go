@@ -32,11 +32,16 @@ type session struct {
 	outgoing *outgoing.Outgoing
 
 	notices *notices
+	// telling is the context of notices: the last ones are sent when the session's has ended.
+	telling context.Context //nolint:containedctx // it never ends
 
 	mu          sync.Mutex
 	server      *control.Server
 	held        []held // in the order in which they began
 	pausedSince time.Time
+	// over are connections that the adapter has to be told of; overTold says that a notice is on its way.
+	over     []uint64
+	overTold bool
 	// farewell is what the adapter said before it left, nil while it has not.
 	farewell *wire.LeaveParams
 }
@@ -56,17 +61,16 @@ func newSession(ctx context.Context, a *Agent, link *mux.Session, cancel context
 	s := &session{
 		log: log, agent: a, link: link, cancel: cancel, since: time.Now().UTC().Truncate(time.Second), notices: startNotices(log),
 	}
-	// The last notices are sent when the session's context has ended.
-	telling := context.WithoutCancel(ctx)
+	s.telling = context.WithoutCancel(ctx)
 	s.incoming = incoming.New(ctx, s.begin, incoming.Options{
 		Log:    log.Named("incoming"),
 		Holder: wire.Holder{Name: link.Peer.Holder, Session: link.Peer.Session},
 		Ended: func(p wire.EndedParams) {
 			s.drop(p.ID)
-			s.notify(func(c *control.Server) error { return c.Ended(telling, p) })
+			s.notify(func(c *control.Server) error { return c.Ended(s.telling, p) })
 		},
-		Memory: a.shares.incoming,
-		Lost:   func(p wire.LostParams) { s.notify(func(c *control.Server) error { return c.Lost(telling, p) }) },
+		Memory: a.shares.incoming, Ports: a.ports, Closed: s.closed,
+		Lost: func(p wire.LostParams) { s.notify(func(c *control.Server) error { return c.Lost(s.telling, p) }) },
 	})
 	t := a.opts.Target
 	s.outgoing = outgoing.New(outgoing.Options{
@@ -168,15 +172,35 @@ func (s *session) control(ctx context.Context, st *mux.Stream) {
 	_ = s.link.Close()
 }
 
-// notify sends a notice without holding up whoever has it.
-func (s *session) notify(send func(*control.Server) error) {
+// notify sends a notice without holding up whoever has it, and says whether it will be sent.
+func (s *session) notify(send func(*control.Server) error) bool {
 	s.mu.Lock()
 	server := s.server
 	s.mu.Unlock()
-	if server == nil {
-		return
+	return server != nil && s.notices.add(func() error { return send(server) })
+}
+
+// closed tells the adapter that no further request comes of a connection. All that end before the notice leaves go with it.
+func (s *session) closed(connection uint64) {
+	s.mu.Lock()
+	s.over = append(s.over, connection)
+	first := !s.overTold
+	s.overTold = true
+	s.mu.Unlock()
+	if first && !s.notify(s.tellClosed) {
+		s.mu.Lock()
+		s.overTold = false
+		s.mu.Unlock()
 	}
-	s.notices.add(func() error { return send(server) })
+}
+
+// tellClosed sends the notice.
+func (s *session) tellClosed(c *control.Server) error {
+	s.mu.Lock()
+	p := wire.ClosedParams{Connections: s.over}
+	s.over, s.overTold = nil, false
+	s.mu.Unlock()
+	return c.Closed(s.telling, p)
 }
 
 // describe is the session as others are told of it.

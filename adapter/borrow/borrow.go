@@ -5,7 +5,6 @@ package borrow
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -43,8 +42,6 @@ type Options struct {
 	Say func(string)
 	// OwnEnv are the names of variables that the user sets for the debuggee: the target's do not replace them.
 	OwnEnv []string
-	// Filter takes only requests that it matches, in the form of package filter. If nil, all are taken.
-	Filter json.RawMessage
 	// Listening is told of each port that the debuggee serves to others, once its traffic is subscribed to. May be nil.
 	Listening func(port uint16)
 
@@ -74,8 +71,9 @@ type Borrow struct {
 	local  *local.Server
 	host   host
 	tunnel tunnel.Tunnel
-	// requests are those that came.
+	// requests are those that came; wants says which come.
 	requests *requests.Log
+	wants    wants
 	env      map[string]string
 	group    errgroup.Group
 	closing  sync.Once
@@ -111,6 +109,9 @@ func Start(ctx context.Context, m config.Mirror, opts Options) (_ *Borrow, err e
 	}
 	b.requests = requests.New(requests.Options{Replay: b.replay})
 	if b.target, err = config.ParseTarget(m.Target); err != nil {
+		return nil, err
+	}
+	if err = b.choose(m.Incoming.Filter); err != nil {
 		return nil, err
 	}
 	b.roster = roster{target: b.target.String(), act: act(m.Incoming.Mode)}
@@ -157,6 +158,7 @@ func (b *Borrow) begin(ctx context.Context) error {
 	for _, port := range slices.Sorted(maps.Keys(b.mirror.Incoming.Ports)) {
 		b.sayPort(port)
 	}
+	b.wants.say(b.say)
 	return nil
 }
 
@@ -280,6 +282,7 @@ func (b *Borrow) intercept(d wire.Description) (err error) {
 		return fault.Or(err, fault.LauncherFailed, "cannot prepare the interception")
 	}
 	b.dig()
+	b.tunnel.Recorder = recorder{b.requests}
 	return nil
 }
 

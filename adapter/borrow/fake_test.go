@@ -272,12 +272,6 @@ type stage struct {
 // begin starts a session that steals port 80, with its runtime directory in the test's.
 func begin(t *testing.T, target *fakeTarget, change func(*config.Mirror)) (*stage, error) {
 	t.Helper()
-	return beginWith(t, target, nil, change)
-}
-
-// beginWith begins one that takes only what the filter matches.
-func beginWith(t *testing.T, target *fakeTarget, filter []byte, change func(*config.Mirror)) (*stage, error) {
-	t.Helper()
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	s := &stage{T: t, host: &fakeHost{closed: make(chan struct{})}}
 	m := config.Default()
@@ -288,7 +282,7 @@ func beginWith(t *testing.T, target *fakeTarget, filter []byte, change func(*con
 	}
 	var err error
 	s.Borrow, err = Start(t.Context(), m, Options{
-		Provider: target, Say: s.hear, Hello: wire.Hello{Session: "s1"}, Filter: filter,
+		Provider: target, Say: s.hear, Hello: wire.Hello{Session: "s1"},
 		listen: func(_ context.Context, _ string, opts launcher.Options) (host, error) {
 			s.host.opts = opts
 			return s.host, nil

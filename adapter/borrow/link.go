@@ -167,8 +167,12 @@ func (n notices) Ended(p wire.EndedParams) {
 	}
 }
 
-// Closed : a client's connection is over.
-func (n notices) Closed(p wire.ClosedParams) { n.clients.Closed(p.Connection) }
+// Closed : no further request comes of clients' connections.
+func (n notices) Closed(p wire.ClosedParams) {
+	for _, connection := range p.Connections {
+		n.clients.Closed(n.ctx, connection)
+	}
+}
 
 // Lost : a mirror could not deliver everything.
 func (n notices) Lost(p wire.LostParams) {

@@ -32,7 +32,18 @@ func (b *Borrow) dig() {
 
 // onPause is what becomes of requests that come while the debugger is stopped.
 func (b *Borrow) onPause() wire.OnPause {
-	return wire.OnPause(b.mirror.Incoming.PausePolicy(len(b.opts.Filter) > 0))
+	return wire.OnPause(b.mirror.Incoming.PausePolicy(b.wants.filtered()))
+}
+
+// repeat says which delivered requests the target may have when the link is lost.
+func (b *Borrow) repeat() wire.Repeat {
+	switch incoming := b.mirror.Incoming; {
+	case incoming.OnExit != config.FailFallback:
+		return wire.RepeatNever
+	case incoming.FallbackIdempotent:
+		return wire.RepeatIdempotent
+	}
+	return wire.RepeatSafe
 }
 
 // params are those of one port's subscription.
@@ -41,10 +52,13 @@ func (l *link) params(port uint16) wire.SubscribeParams {
 	p := wire.SubscribeParams{
 		Port: port, Mode: wire.Mode(b.mirror.Incoming.Mode), Probes: incoming.Probes[port], Loopback: incoming.Loopback,
 	}
+	if b.wants.filtered() {
+		p.Requests, p.Filter = true, b.wants.text
+	}
 	if p.Mode != wire.ModeSteal {
 		return p
 	}
-	p.Requests, p.Filter, p.OnPause = true, b.opts.Filter, b.onPause()
+	p.Requests, p.OnPause, p.Repeat = true, b.onPause(), b.repeat()
 	if p.OnPause == wire.PauseHold {
 		p.Hold = b.mirror.Incoming.Hold.Seconds
 	}

@@ -3,8 +3,10 @@ package borrow
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"podstep.dev/adapter/config"
 	"podstep.dev/internal/control"
 	"podstep.dev/internal/fault"
+	"podstep.dev/internal/filter"
 	"podstep.dev/internal/mux"
 	"podstep.dev/internal/splice"
 	"podstep.dev/internal/testkit"
@@ -29,15 +32,16 @@ func TestStolenPortsAreAskedForRequestByRequest(t *testing.T) {
 		want     wire.SubscribeParams
 		pause    tunnel.Pause
 	}{
-		"steal":    {"", func(*config.Incoming) {}, wire.SubscribeParams{Mode: wire.ModeSteal, Requests: true, OnPause: wire.PausePass}, tunnel.Pause{Policy: wire.PausePass, Requests: 100, Patience: time.Minute}},
-		"filtered": {filter, func(*config.Incoming) {}, wire.SubscribeParams{Mode: wire.ModeSteal, Requests: true, OnPause: wire.PauseReject, Filter: []byte(filter)}, tunnel.Pause{Policy: wire.PauseReject, Requests: 100, Patience: time.Minute}},
+		"steal":    {"", func(*config.Incoming) {}, wire.SubscribeParams{Mode: wire.ModeSteal, Requests: true, OnPause: wire.PausePass, Repeat: wire.RepeatSafe}, tunnel.Pause{Policy: wire.PausePass, Requests: 100, Patience: time.Minute}},
+		"filtered": {filter, func(*config.Incoming) {}, wire.SubscribeParams{Mode: wire.ModeSteal, Requests: true, OnPause: wire.PauseReject, Repeat: wire.RepeatSafe, Filter: []byte(filter)}, tunnel.Pause{Policy: wire.PauseReject, Requests: 100, Patience: time.Minute}},
 		"hold": {"", func(i *config.Incoming) { i.OnPause, i.Hold = config.PauseHold, config.Hold{Requests: 3, Seconds: 9} },
-			wire.SubscribeParams{Mode: wire.ModeSteal, Requests: true, OnPause: wire.PauseHold, Hold: 9}, tunnel.Pause{Policy: wire.PauseHold, Requests: 3, Patience: 9 * time.Second}},
+			wire.SubscribeParams{Mode: wire.ModeSteal, Requests: true, OnPause: wire.PauseHold, Hold: 9, Repeat: wire.RepeatSafe}, tunnel.Pause{Policy: wire.PauseHold, Requests: 3, Patience: 9 * time.Second}},
 		"mirror": {"", func(i *config.Incoming) { i.Mode = config.ModeMirror }, wire.SubscribeParams{Mode: wire.ModeMirror}, tunnel.Pause{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newPlace(t, "pod/a")
-			s, err := beginWith(t, newTarget(a), []byte(c.filter), func(m *config.Mirror) {
+			s, err := begin(t, newTarget(a), func(m *config.Mirror) {
+				m.Incoming.Filter = declared(t, c.filter)
 				m.Incoming.Hold, m.Incoming.OnExit, m.Incoming.HangTimeout = config.Default().Incoming.Hold, config.FailFallback, 5
 				c.incoming(&m.Incoming)
 			})
@@ -60,6 +64,36 @@ func TestStolenPortsAreAskedForRequestByRequest(t *testing.T) {
 	}
 }
 
+func declared(t *testing.T, text string) config.Filter {
+	t.Helper()
+	if text == "" {
+		return config.Filter{}
+	}
+	f, err := config.ParseFilter(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestSessionsOwnKeyIsMintedAndSaid(t *testing.T) {
+	a := newPlace(t, "pod/a")
+	s, err := begin(t, newTarget(a), func(m *config.Mirror) { m.Incoming.Filter = config.Filter{Mine: true} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := s.wants.key
+	want := fmt.Sprintf(`{"baggage":{"podstep":%q}}`, key)
+	a.set(func() {
+		if len(a.asked) != 1 || string(a.asked[0].Filter) != want || !filter.IsKey(key) {
+			t.Errorf("asked with %+v, want the filter %s", a.asked, want)
+		}
+	})
+	if said := "curl -H 'baggage: podstep=" + key + "'"; !slices.ContainsFunc(s.lines(), func(line string) bool { return strings.Contains(line, said) }) {
+		t.Errorf("said %q, want %s", s.lines(), said)
+	}
+}
+
 func TestAnAgentThatDoesNotKnowFiltersIsNotAskedWithOne(t *testing.T) {
 	old := func(t *testing.T) *fakePlace {
 		a := newPlace(t, "pod/a")
@@ -67,7 +101,7 @@ func TestAnAgentThatDoesNotKnowFiltersIsNotAskedWithOne(t *testing.T) {
 		return a
 	}
 	a := old(t)
-	_, err := beginWith(t, newTarget(a), []byte(`{"path":"/a"}`), nil)
+	_, err := begin(t, newTarget(a), func(m *config.Mirror) { m.Incoming.Filter = declared(t, `{"path":"/a"}`) })
 	if f := fault.As(err); f.ID != fault.FilterUnknown || !strings.Contains(f.What, "podstep-agent 0.1.0") || len(a.asked) != 0 {
 		t.Errorf("ended with %v after %+v, want FilterUnknown", err, a.asked)
 	}
@@ -101,7 +135,7 @@ func TestTheEndOfAClientsConnectionReachesTheProgram(t *testing.T) {
 	if b, err := io.ReadAll(st); err != nil || !bytes.HasSuffix(b, []byte("HTTP/1.1 204 No Content\r\n\r\n")) {
 		t.Fatalf("answered %q, %v", b, err)
 	}
-	if err := server.Closed(t.Context(), wire.ClosedParams{Connection: 5}); err != nil {
+	if err := server.Closed(t.Context(), wire.ClosedParams{Connections: []uint64{5}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := far.Read(make([]byte, 1)); err != io.EOF {

@@ -91,7 +91,7 @@ func (t *target) find(ctx context.Context, wanted config.Target) (err error) {
 		return nil
 	}
 	for _, i := range t.workload.Instances() {
-		if err := stealDenied(i.Steal, fmt.Sprintf("%s (%s)", t.workload, i)); err != nil {
+		if err := t.stealDenied(i.Steal, fmt.Sprintf("%s (%s)", t.workload, i)); err != nil {
 			return err
 		}
 	}
@@ -99,11 +99,11 @@ func (t *target) find(ctx context.Context, wanted config.Target) (err error) {
 }
 
 // stealDenied is what the annotations say to a session that wants to steal.
-func stealDenied(policy workload.Steal, what string) error {
-	switch policy {
-	case workload.StealDeny:
+func (t *target) stealDenied(policy workload.Steal, what string) error {
+	switch {
+	case policy == workload.StealDeny:
 		return fault.New(fault.StealDenied, fmt.Sprintf("the requests of %s may not be stolen", what), nil)
-	case workload.StealFilteredOnly:
+	case policy == workload.StealFilteredOnly && t.mirror.Incoming.Filter.IsZero():
 		return fault.New(fault.StealDenied, fmt.Sprintf("the requests of %s may be stolen only by a filter", what), nil)
 	}
 	return nil

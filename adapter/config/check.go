@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -21,12 +20,22 @@ type Report struct {
 	Blocks int `json:"blocks"`
 	// Problems is never nil, so that JSON has a list.
 	Problems Problems `json:"problems"`
+	// Filters are those of the blocks that have one, without those that are wrong.
+	Filters []NamedFilter `json:"-"`
+}
+
+// NamedFilter is the filter of one block.
+type NamedFilter struct {
+	// Name leads to the configuration that has the block: its own name, quoted, or configurations[1]. Empty if the file is no more than it.
+	Name   string
+	Filter Filter
 }
 
 // Check reads a launch.json (every configuration that has a "mirror" block or is of type podstep), a file that is one
 // configuration, or one that is one block. A string with an editor's variable in it, such as "${command:podstep.pickTarget}", is not looked into.
 func Check(file []byte) Report {
-	root, r := open(file, beforeSubstitution(rules()))
+	root, r := open(file)
+	r.raw = true
 	report := Report{Problems: Problems{}}
 	if len(r.problems) > 0 {
 		report.Problems = r.problems
@@ -39,9 +48,10 @@ func Check(file []byte) Report {
 			report.Blocks = 1
 		}
 	} else {
-		r.block(root, "", "")
+		r.filter("", r.block(root, "", ""))
 		report.Blocks = 1
 	}
+	report.Filters = r.filters
 	report.Problems = append(report.Problems, r.sorted()...)
 	return report
 }
@@ -80,7 +90,7 @@ func (r *reader) launch(c hujson.Value, path string) bool {
 	block, has := member(c, "mirror")
 	switch {
 	case has:
-		r.block(block.Value, join(path, "mirror"), "")
+		r.filter(path, r.block(block.Value, join(path, "mirror"), ""))
 	case r.misspelt(c, path):
 		return true
 	case own:
@@ -93,6 +103,13 @@ func (r *reader) launch(c hujson.Value, path string) bool {
 		r.debugger(c, path)
 	}
 	return true
+}
+
+// filter keeps the filter of a block for the report.
+func (r *reader) filter(path string, m Mirror) {
+	if !m.Incoming.Filter.IsZero() {
+		r.filters = append(r.filters, NamedFilter{path, m.Incoming.Filter})
+	}
 }
 
 // misspelt reports a key that was probably meant to be "mirror".
@@ -109,7 +126,7 @@ func (r *reader) misspelt(c hujson.Value, path string) bool {
 
 func (r *reader) request(c hujson.Value, path string) {
 	m, ok := member(c, "request")
-	if s := literal(m.Value); ok && s != "launch" && !substituted(s) {
+	if s := literal(m.Value); ok && s != "launch" && !r.later(s) {
 		r.add(m.Value.StartOffset, join(path, "request"), `want "launch"; podstep starts the debuggee itself, so that it runs in the target's surroundings`)
 	}
 }
@@ -122,28 +139,12 @@ func (r *reader) debugger(c hujson.Value, path string) {
 		return
 	}
 	if r.want(m.Value, path, "a string", '"') {
-		rules := beforeSubstitution(map[string]rule{"": oneOf(Debuggers()...)})
-		if err := rules[""](literal(m.Value)); err != nil {
+		s := literal(m.Value)
+		if err := oneOf(Debuggers()...)(s); err != nil && !r.later(s) {
 			r.add(m.Value.StartOffset, path, err.Error())
 		}
 	}
 }
-
-// beforeSubstitution makes every rule pass strings that have an editor's variable in them.
-func beforeSubstitution(rules map[string]rule) map[string]rule {
-	rules = maps.Clone(rules)
-	for shape, keeps := range rules {
-		rules[shape] = func(s string) error {
-			if substituted(s) {
-				return nil
-			}
-			return keeps(s)
-		}
-	}
-	return rules
-}
-
-func substituted(s string) bool { return strings.Contains(s, "${") }
 
 // launchName is the path of a configuration: its name when it has one, else its place.
 func launchName(c hujson.Value, i int) string {

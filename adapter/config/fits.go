@@ -17,10 +17,18 @@ func (t Target) Fits(key string) error {
 		return fmt.Errorf("%s is on this machine; %q is for a target in a cluster", t, first)
 	case t.Kind == KindTargetless && key == "pods":
 		return fmt.Errorf("a session without a target has no pods to choose from")
-	case t.Kind == KindTargetless && key == "incoming.ports":
+	case t.Kind == KindTargetless && (key == "incoming.ports" || key == "incoming.filter"):
 		return fmt.Errorf("a session without a target receives no requests")
 	}
 	return nil
+}
+
+// fitFilter checks a filter that was given against the mode.
+func (r *reader) fitFilter(m Mirror, path string) {
+	at := join(path, "incoming.filter")
+	if offset, given := r.seen[at]; given && m.Incoming.Mode == ModeOff {
+		r.add(offset, at, `incoming traffic is left alone; a filter is for "mode" steal or mirror`)
+	}
 }
 
 // fit checks the keys that were given against the target, as far as that can be read, and sets what follows from it.
@@ -29,7 +37,7 @@ func (r *reader) fit(m *Mirror, path string) {
 	if err != nil {
 		return
 	}
-	for _, key := range append(clusterKeys(), "incoming.ports") {
+	for _, key := range append(clusterKeys(), "incoming.ports", "incoming.filter") {
 		at := join(path, key)
 		if offset, given := r.seen[at]; given {
 			if err := t.Fits(key); err != nil {

@@ -90,6 +90,10 @@ type Incoming struct {
 	// The target's ports, each with the debuggee's port that gets its traffic: `{"80": 8080}`. Without it, every port that
 	// the debuggee listens on gets the traffic of the target's port of the same number.
 	Ports map[uint16]uint16 `json:"ports,omitempty"`
+	// Which HTTP requests the debuggee gets; the others stay the target's. An object of conditions, which must all be met:
+	// `{"header": {"x-user": "alice"}, "path": {"glob": "/api/**"}}`. Or `mine`: requests with a key of this session in their baggage
+	// (`baggage: podstep=KEY`), which the session says when it starts. Without a filter, all traffic.
+	Filter Filter `json:"filter,omitzero"`
 	// What becomes of requests that come while the debugger is stopped; those that the debuggee has already wait there.
 	// `passthrough` gives them to the target, `hold` has them wait (see `incoming.hold`), `reject` answers 503 with a
 	// `Retry-After` of one second; what is not HTTP/1 goes to the target then. Without it `reject` for a session with a filter,

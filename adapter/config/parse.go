@@ -25,7 +25,7 @@ func ParseFor(target Target, raw []byte) (Mirror, error) {
 
 // parseBlock reads a file that is one block. A target that is not empty replaces the block's.
 func parseBlock(raw []byte, target string) (Mirror, Problems) {
-	root, r := open(raw, rules())
+	root, r := open(raw)
 	if len(r.problems) > 0 {
 		return Mirror{}, r.problems
 	}
@@ -46,6 +46,7 @@ func (r *reader) block(v hujson.Value, path, target string) Mirror {
 	case isObject && !given:
 		r.add(v.StartOffset, at, "missing; want "+wantTarget)
 	}
+	r.fitFilter(m, path)
 	r.fit(&m, path)
 	r.fitMode(&m, path)
 	return m

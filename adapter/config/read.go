@@ -20,6 +20,11 @@ const (
 	maxProblems = 100
 )
 
+// reading is a type that takes its value out of the syntax tree itself. It keeps its default where v is wrong.
+type reading interface {
+	read(r *reader, v hujson.Value, path string)
+}
+
 // reader walks a syntax tree and collects problems. Paths are what people see; shapes are paths with every element of a
 // list as "[]" and every key of a map as "{}".
 type reader struct {
@@ -27,13 +32,16 @@ type reader struct {
 	rules    map[string]rule
 	seen     map[string]int // the offsets of the values that the text has, by path
 	problems Problems
+	// raw text is as an editor has it, before it puts its variables in; filters are what blocks of it want.
+	raw     bool
+	filters []NamedFilter
 }
 
 // open parses text. A syntax error is the reader's only problem then.
-func open(text []byte, rules map[string]rule) (hujson.Value, *reader) {
+func open(text []byte) (hujson.Value, *reader) {
 	// hujson wants a line comment to end with a line; editors do not.
 	text = append(bytes.TrimPrefix(bytes.Clone(text), []byte("\ufeff")), '\n')
-	r := &reader{text: text, rules: rules, seen: map[string]int{}}
+	r := &reader{text: text, rules: rules(), seen: map[string]int{}}
 	if len(text) > maxText {
 		r.add(0, "", fmt.Sprintf("longer than %d MiB", maxText>>20))
 		return hujson.Value{}, r
@@ -87,6 +95,10 @@ func (r *reader) syntaxProblem(err error) Problem {
 // into stores v in dst, which keeps its default where v is wrong.
 func (r *reader) into(v hujson.Value, path, shape string, dst reflect.Value) {
 	r.seen[path] = v.StartOffset
+	if own, ok := dst.Addr().Interface().(reading); ok {
+		own.read(r, v, path)
+		return
+	}
 	switch dst.Kind() {
 	case reflect.Struct:
 		r.intoStruct(v, path, shape, dst)
@@ -213,7 +225,7 @@ func (r *reader) port(offset int, path, s string, dst reflect.Value) bool {
 // check applies the rule for shape and tells whether s keeps it.
 func (r *reader) check(offset int, path, shape, s string) bool {
 	keeps, ok := r.rules[shape]
-	if !ok {
+	if !ok || r.later(s) {
 		return true
 	}
 	if err := keeps(s); err != nil {
@@ -222,6 +234,9 @@ func (r *reader) check(offset int, path, shape, s string) bool {
 	}
 	return true
 }
+
+// later tells whether s has an editor's variable in it, so that nothing can be said of it yet.
+func (r *reader) later(s string) bool { return r.raw && strings.Contains(s, "${") }
 
 func (r *reader) want(v hujson.Value, path, what string, kinds ...hujson.Kind) bool {
 	if slices.Contains(kinds, v.Value.Kind()) {

@@ -17,12 +17,12 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 
-	"podstep.dev/agent/incoming/redirect"
 	"podstep.dev/internal/splice"
 	"podstep.dev/internal/wire"
 )
@@ -47,8 +47,12 @@ type Options struct {
 	Ended func(wire.EndedParams)
 	// Lost is told what mirrors could not deliver. It must not block. If nil, nobody is told.
 	Lost func(wire.LostParams)
+	// Closed is told that no further request comes of a connection, by its number. It must not block. If nil, nobody is told.
+	Closed func(connection uint64)
 	// Memory is shared with other sessions. If nil, it is 16 MiB for this session alone, with 256 connections.
 	Memory *Memory
+	// Ports are shared with other sessions. If nil, this session has its own, which end with it.
+	Ports *Ports
 	// OpenTimeout is how long the adapter may take to say whether it takes a connection. If zero, 5 s.
 	OpenTimeout time.Duration
 }
@@ -63,6 +67,9 @@ func (o Options) filled() Options {
 	if o.Lost == nil {
 		o.Lost = func(wire.LostParams) {}
 	}
+	if o.Closed == nil {
+		o.Closed = func(uint64) {}
+	}
 	if o.Memory == nil {
 		o.Memory = NewMemory(16<<20, 256, nil)
 	}
@@ -72,24 +79,28 @@ func (o Options) filled() Options {
 	return o
 }
 
-// Subscriptions of one session. Its goroutines are those of package redirect and capture, two for each connection and
-// one for each listener that still drains; Close waits for all.
+// Subscriptions of one session. Its goroutines are those of package capture, and of Ports; Close waits for all that have to do
+// with the session.
 type Subscriptions struct {
 	opts  Options
 	begin Begin
-	// taken ends connections that the adapter took, passed those that were passed through.
-	taken, passed       context.Context
-	cutTaken, cutPassed context.CancelCauseFunc
-	silence             silence
-	connections         sync.WaitGroup
-	draining            sync.WaitGroup
+	// owns says that the ports are this session's alone.
+	owns bool
+	// taken ends what the adapter took: connections, requests, copies.
+	taken    context.Context //nolint:containedctx // the lifetime that all that is taken shares
+	cutTaken context.CancelCauseFunc
+	silence  silence
+	// paused is since when the adapter's debugger is stopped, nil when it is not.
+	paused atomic.Pointer[time.Time]
+	// seats and requests number connections and requests in the link.
+	seats, requests atomic.Uint64
+	visits          sync.WaitGroup
 
 	mu            sync.Mutex
 	closed        bool
 	crowded       bool
 	last          uint64
 	subscriptions map[uint64]subscription
-	clients       *redirect.Clients
 	mirrors       mirrors
 }
 
@@ -107,13 +118,45 @@ var ErrEnded = errors.New("session ended")
 // New makes a session's subscriptions; none yet.
 func New(ctx context.Context, begin Begin, opts Options) *Subscriptions {
 	s := &Subscriptions{opts: opts.filled(), begin: begin, subscriptions: map[uint64]subscription{}}
+	if s.opts.Ports == nil {
+		s.owns, s.opts.Ports = true, NewPorts(s.opts.Log, s.opts.Memory)
+	}
 	// The ends of connections are of our own choosing: those that were passed through outlive the link.
 	ctx = context.WithoutCancel(ctx)
+	s.opts.Ports.begin(ctx)
 	s.taken, s.cutTaken = context.WithCancelCause(ctx)
-	s.passed, s.cutPassed = context.WithCancelCause(ctx)
 	s.opts.Memory.join(s)
 	s.crowded = s.opts.Memory.isCrowded()
 	return s
+}
+
+// SetPaused notes since when the debugger is stopped, zero when it is not: an adapter whose policy is to let requests pass
+// then need not be asked.
+func (s *Subscriptions) SetPaused(since time.Time) {
+	if since.IsZero() {
+		s.paused.Store(nil)
+		return
+	}
+	s.paused.Store(&since)
+}
+
+// pause says in words whether the debugger is stopped.
+func (s *Subscriptions) pause() string {
+	if since := s.paused.Load(); since != nil {
+		return "its debugger is paused since " + since.UTC().Format("15:04") + " UTC"
+	}
+	return "its debugger is not paused"
+}
+
+// visit counts something in that the adapter is asked to take, unless the session is over; visits.Done counts it out.
+func (s *Subscriptions) visit() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.visits.Add(1)
+	return true
 }
 
 // Subscribe begins a subscription. A refusal is a *wire.Refusal.
@@ -173,8 +216,8 @@ func (s *Subscriptions) take(id uint64) (sub subscription, done func(), ok bool)
 		return nil, nil, false
 	}
 	delete(s.subscriptions, id)
-	s.draining.Add(1)
-	return sub, s.draining.Done, true
+	s.visits.Add(1)
+	return sub, s.visits.Done, true
 }
 
 // end ends a subscription that cannot go on, and tells why.
@@ -205,8 +248,8 @@ func (s *Subscriptions) End(refusal wire.Refusal) {
 	s.cutTaken(&refusal)
 }
 
-// Close ends everything: all rules at once, then the connections that the adapter took by a reset; those that were
-// passed through may finish until ctx ends, then they are reset too. It returns when nothing is left.
+// Close ends everything: all claims at once, then what the adapter took, by a reset. Connections that were passed through
+// may finish: until ctx ends when the ports are this session's alone. It returns when nothing is left.
 func (s *Subscriptions) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
@@ -218,16 +261,11 @@ func (s *Subscriptions) Close(ctx context.Context) error {
 		err = errors.Join(err, sub.release())
 	}
 	s.cutTaken(ErrEnded)
-	hangUp := context.AfterFunc(ctx, func() { s.cutPassed(ErrEnded) })
-	defer hangUp()
-	s.draining.Wait()
-	s.connections.Wait()
-	s.cutPassed(ErrEnded)
-	s.opts.Memory.part(s)
-	if s.clients != nil {
-		err = errors.Join(err, s.clients.Close())
-		s.clients = nil
+	s.visits.Wait()
+	if s.owns {
+		err = errors.Join(err, s.opts.Ports.Close(ctx))
 	}
+	s.opts.Memory.part(s)
 	return err
 }
 

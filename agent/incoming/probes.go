@@ -5,6 +5,7 @@ package incoming
 import (
 	"bytes"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -95,6 +96,9 @@ func tooLong(head []byte) verdict {
 	}
 	return undecided
 }
+
+// has says whether a request target is one of the probes'.
+func (p probes) has(target string) bool { return slices.Contains(p, target) }
 
 // asks says whether a request line asks for one of the targets.
 func (p probes) asks(line string) bool {

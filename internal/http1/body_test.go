@@ -60,45 +60,48 @@ func TestTakeTellsTheEnd(t *testing.T) {
 	}
 }
 
+// oddBodies are chunked, and odd from their second part on.
+var oddBodies = []struct{ good, bad string }{
+	// RFC 9112 §7.1
+	{"", "\r\n"},
+	{"", " 3\r\nabc\r\n"},
+	{"", ";a\r\n"},
+	{"", "g\r\n"},
+	{"", "-3\r\n"},
+	{"0", "x3\r\n"},
+	{"3", "g\r\n"},
+	{"3", "\nabc\r\n"},
+	{"3\r", "abc\r\n"},
+	{"3\r", "\r\nabc"},
+	{"3 ", "3\r\nabc"},
+	{"3 ", ";a\r\nabc"},
+	{"3\r\nabc", "d\r\n"},
+	{"3\r\nabc", "\n0\r\n\r\n"},
+	{"3\r\nabc\r", "0\r\n\r\n"},
+	{"3\r\nabc\r\n", "\r\n0\r\n\r\n"},
+	{"7fffffffffffffff", "f\r\n"},
+	{"800000000000000", "0\r\n"},
+	{"fffffffffffffff", "f\r\n"},
+	{"0000000000000000", "3\r\nabc"},
+	// §7.1.1: a line feed ends it for some, and not for others
+	{"3;a", "\nabc\r\n"},
+	{"3;a\r", "b\r\n"},
+	{"3;a=", "\x00\r\n"},
+	// §7.1.2
+	{"0\r\n", "\n"},
+	{"0\r\n\r", "a"},
+	{"0\r\n", " a: b\r\n\r\n"},
+	{"0\r\n", ": b\r\n\r\n"},
+	{"0\r\nA", " : b\r\n\r\n"},
+	{"0\r\nA", "\r\n\r\n"},
+	{"0\r\nA: b", "\n\r\n"},
+	{"0\r\nA: b\r", "c\r\n\r\n"},
+	{"0\r\nA: b\r\n", " c\r\n\r\n"},
+	{"0\r\nA: ", "\x00\r\n\r\n"},
+}
+
 func TestTakeTellsWhatIsOdd(t *testing.T) {
-	for _, c := range []struct{ good, bad string }{
-		// RFC 9112 §7.1
-		{"", "\r\n"},
-		{"", " 3\r\nabc\r\n"},
-		{"", ";a\r\n"},
-		{"", "g\r\n"},
-		{"", "-3\r\n"},
-		{"0", "x3\r\n"},
-		{"3", "g\r\n"},
-		{"3", "\nabc\r\n"},
-		{"3\r", "abc\r\n"},
-		{"3\r", "\r\nabc"},
-		{"3 ", "3\r\nabc"},
-		{"3 ", ";a\r\nabc"},
-		{"3\r\nabc", "d\r\n"},
-		{"3\r\nabc", "\n0\r\n\r\n"},
-		{"3\r\nabc\r", "0\r\n\r\n"},
-		{"3\r\nabc\r\n", "\r\n0\r\n\r\n"},
-		{"7fffffffffffffff", "f\r\n"},
-		{"800000000000000", "0\r\n"},
-		{"fffffffffffffff", "f\r\n"},
-		{"0000000000000000", "3\r\nabc"},
-		// §7.1.1: a line feed ends it for some, and not for others
-		{"3;a", "\nabc\r\n"},
-		{"3;a\r", "b\r\n"},
-		{"3;a=", "\x00\r\n"},
-		// §7.1.2
-		{"0\r\n", "\n"},
-		{"0\r\n\r", "a"},
-		{"0\r\n", " a: b\r\n\r\n"},
-		{"0\r\n", ": b\r\n\r\n"},
-		{"0\r\nA", " : b\r\n\r\n"},
-		{"0\r\nA", "\r\n\r\n"},
-		{"0\r\nA: b", "\n\r\n"},
-		{"0\r\nA: b\r", "c\r\n\r\n"},
-		{"0\r\nA: b\r\n", " c\r\n\r\n"},
-		{"0\r\nA: ", "\x00\r\n\r\n"},
-	} {
+	for _, c := range oddBodies {
 		for _, size := range []int{1, 2, 100} {
 			got := takeBy(Body{Kind: Chunked}, c.good+c.bad, size)
 			if got.n != len(c.good) || got.done || !errors.Is(got.err, ErrOdd) {

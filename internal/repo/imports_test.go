@@ -50,9 +50,10 @@ func rooms() []rule {
 // standardOnly lists directories without any import but the standard library's.
 func standardOnly() map[string]string {
 	return map[string]string{
-		"internal/wire":  "the protocol is what other programs implement: it must be readable by itself",
-		"internal/fault": "everything that meets a person uses it",
-		"launcher/rules": "it decides for every connection of the debuggee, and is pure",
+		"internal/wire":   "the protocol is what other programs implement: it must be readable by itself",
+		"internal/fault":  "everything that meets a person uses it",
+		"internal/filter": "it decides for every request that a pod gets, is part of the protocol, and is pure",
+		"launcher/rules":  "it decides for every connection of the debuggee, and is pure",
 	}
 }
 

@@ -37,6 +37,20 @@ func NewBuffers(bytes int) *Buffers {
 	return b
 }
 
+// Take returns a buffer of 64 KiB, or nil when there is none. Give takes it back.
+func (b *Buffers) Take() []byte {
+	if !b.take() {
+		return nil
+	}
+	return *buffers.Get().(*[]byte)
+}
+
+// Give takes back what Take returned.
+func (b *Buffers) Give(p []byte) {
+	buffers.Put(&p)
+	b.give()
+}
+
 func (b *Buffers) take() bool {
 	if b == nil || b.left.Add(-1) >= 0 {
 		return true

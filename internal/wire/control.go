@@ -66,7 +66,22 @@ type SubscribeParams struct {
 	OnPause OnPause `json:"onPause,omitempty"`
 	// Hold is how many seconds the adapter may take at the most to answer a request's stream, beside what it takes anyway.
 	Hold int `json:"hold,omitempty"`
+	// Repeat says which requests the target may answer when the link is lost before the debuggee has begun to.
+	Repeat Repeat `json:"repeat,omitempty"`
 }
+
+// Repeat says which requests that were delivered to a debuggee, which did not begin to answer them, may be given to the target: both write
+// to the same databases.
+type Repeat string
+
+const (
+	// RepeatSafe : those with a safe method, GET, HEAD and OPTIONS (RFC 9110 §9.2.1). So does the zero value.
+	RepeatSafe Repeat = "safe"
+	// RepeatIdempotent : those with an idempotent method or an Idempotency-Key field, too.
+	RepeatIdempotent Repeat = "idempotent"
+	// RepeatNever : none.
+	RepeatNever Repeat = "never"
+)
 
 // OnPause says what happens to requests that come while the debugger is stopped.
 type OnPause string
@@ -105,9 +120,10 @@ type LostParams struct {
 	Connections uint64 `json:"connections,omitempty"`
 }
 
-// ClosedParams tells that a client's connection is over, so that the debuggee's is closed too (Header.Connection).
+// ClosedParams tells that no further request comes of these connections of clients (Header.Connection): what the debuggee has of
+// each ends when the request that it answers, if any, is answered.
 type ClosedParams struct {
-	Connection uint64 `json:"connection"`
+	Connections []uint64 `json:"connections"`
 }
 
 // Holder describes who holds a stolen port. It is stored beside the rule, where every agent can read it.

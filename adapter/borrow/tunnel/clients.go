@@ -19,57 +19,112 @@ const legPatience = time.Second
 type Clients struct {
 	mu       sync.Mutex
 	byNumber map[uint64]*client
-	// closed are those whose end was heard of before their first request was served: notices and streams overtake each other.
-	closed map[uint64]bool
-	over   bool
+	over     bool
 	// watches are the goroutines of idle legs.
 	watches sync.WaitGroup
 }
 
-// client is one connection of a client, from its first request on.
+// client is one connection of a client, from its first request or its end on, whichever is heard of first: notices and streams overtake
+// each other.
 type client struct {
-	all *Clients
-	// ctx ends with the connection, or the link; its cause tells which.
+	all    *Clients
+	number uint64
+	// ctx ends with the link, or with the client when no request of it is inside.
 	ctx context.Context //nolint:containedctx // the lifetime that the client's legs share
 	end context.CancelCauseFunc
+	// gone is done when the client has no more to say: nobody waits for the debugger for it any more.
+	gone context.Context //nolint:containedctx // the lifetime of what waits
+	quit context.CancelCauseFunc
 	// idle holds the leg for the next request, or nil when that one has to dial. It is empty while a request has the leg.
 	idle chan *leg
+
+	mu sync.Mutex
+	// inside is the request that the debuggee has.
+	inside *exchange
 }
 
-// enter returns the client of a request. Its lifetime is within ctx, which is the link's.
-func (cs *Clients) enter(ctx context.Context, number uint64) (*client, error) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
+// client returns the one of a number. The lifetime of a new one is within ctx, which is the link's. The caller holds mu.
+func (cs *Clients) client(ctx context.Context, number uint64) *client {
 	if c := cs.byNumber[number]; c != nil {
-		return c, nil
+		return c
 	}
-	if cs.over || cs.closed[number] {
-		delete(cs.closed, number)
-		return nil, errGone
-	}
-	c := &client{all: cs, idle: make(chan *leg, 1)}
+	c := &client{all: cs, number: number, idle: make(chan *leg, 1)}
 	c.idle <- nil
 	c.ctx, c.end = context.WithCancelCause(ctx)
+	c.gone, c.quit = context.WithCancelCause(c.ctx)
 	if cs.byNumber == nil {
 		cs.byNumber = map[uint64]*client{}
 	}
 	cs.byNumber[number] = c
-	return c, nil
+	return c
 }
 
-// Closed ends what is done for a client: the notice of its agent that its connection is over.
-func (cs *Clients) Closed(number uint64) {
+// enter returns the client of a request.
+func (cs *Clients) enter(ctx context.Context, number uint64) (*client, error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if c := cs.byNumber[number]; c != nil {
-		delete(cs.byNumber, number)
-		c.end(errGone)
+	if cs.over {
+		return nil, errGone
+	}
+	return cs.client(ctx, number), nil
+}
+
+// Closed tells that no further request comes of a client, by the notice of its agent: the debuggee sees the end of the connection,
+// and may still answer what it has. ctx is the link's.
+func (cs *Clients) Closed(ctx context.Context, number uint64) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.over {
 		return
 	}
-	if cs.closed == nil {
-		cs.closed = map[uint64]bool{}
+	c := cs.client(ctx, number)
+	c.quit(errGone)
+	c.mu.Lock()
+	inside := c.inside
+	c.mu.Unlock()
+	if inside != nil {
+		inside.part()
+		return
 	}
-	cs.closed[number] = true
+	select {
+	case l := <-c.idle:
+		l.close()
+		c.idle <- nil
+	default:
+	}
+	// A request of it may not have been heard of yet.
+	time.AfterFunc(legPatience, c.settle)
+}
+
+// settle forgets a client that is gone and has nothing under way.
+func (c *client) settle() {
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	if c.gone.Err() == nil {
+		return
+	}
+	select {
+	case l := <-c.idle:
+		l.close()
+		c.forget()
+	default:
+	}
+}
+
+// forget ends a client. The caller holds all's mu.
+func (c *client) forget() {
+	delete(c.all.byNumber, c.number)
+	c.end(errGone)
+}
+
+// occupy says which request the debuggee has, nil for none any more.
+func (c *client) occupy(x *exchange) {
+	c.mu.Lock()
+	c.inside = x
+	c.mu.Unlock()
+	if x != nil && c.gone.Err() != nil {
+		x.part()
+	}
 }
 
 // Close ends all clients and awaits their legs. It comes after the link's last Serve.
@@ -101,9 +156,14 @@ func (c *client) take() *leg {
 	return nil
 }
 
-// give keeps a leg for the client's next request; without one, that dials.
+// give keeps a leg for the client's next request; without one, that dials. No request follows one of a client that is gone.
 func (c *client) give(l *leg) {
-	if l != nil {
+	switch {
+	case l == nil:
+	case c.gone.Err() != nil:
+		l.close()
+		l = nil
+	default:
 		l.rest(&c.all.watches)
 	}
 	select {
@@ -111,4 +171,5 @@ func (c *client) give(l *leg) {
 	default: // the next request did not wait for it
 		l.close()
 	}
+	c.settle()
 }

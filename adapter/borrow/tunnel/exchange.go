@@ -46,6 +46,7 @@ type exchange struct {
 	mu       sync.Mutex
 	asked    bool // the request's half is over
 	switched bool // to another protocol
+	parted   bool // the client says nothing more on its connection
 }
 
 // Words of the race.
@@ -83,9 +84,15 @@ func (x *exchange) hang() {
 }
 
 // goRaw lets the halves end as those of a connection.
-func (x *exchange) goRaw() {
+func (x *exchange) goRaw() { x.ends(&x.switched) }
+
+// part ends the connection's half behind the request: the client says nothing more.
+func (x *exchange) part() { x.ends(&x.parted) }
+
+// ends notes why the leg's half ends with the request, and ends it if that is over.
+func (x *exchange) ends(why *bool) {
 	x.mu.Lock()
-	x.switched = true
+	*why = true
 	asked := x.asked
 	x.mu.Unlock()
 	if asked {
@@ -182,12 +189,13 @@ func (b back) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// CloseWrite leaves the leg open for the next request, unless it carries another protocol.
+// CloseWrite leaves the leg open for the next request, unless it carries another protocol or none comes.
 func (b back) CloseWrite() error {
 	b.mu.Lock()
 	b.asked = true
+	ends := b.switched || b.parted
 	b.mu.Unlock()
-	if b.isSwitched() {
+	if ends {
 		return b.leg.conn.CloseWrite()
 	}
 	return nil

@@ -158,7 +158,7 @@ func TestTheEndOfAClientEndsItsHold(t *testing.T) {
 		}
 	})
 	testkit.Eventually(t, "it is held", func() bool { return tn.Counts().Held == 1 })
-	a.clients.Closed(1)
+	a.clients.Closed(t.Context(), 1)
 	group.Wait()
 	tn.SetPaused(false)
 	if got, want := tn.Counts(), (Counts{Refused: 1}); got != want || d.conns.Load() != 0 {

@@ -35,7 +35,7 @@ func (x *exchange) serve(c *client, stream *mux.Stream) error {
 		x.refuse(stream, err)
 		return err
 	}
-	switch err := x.tunnel.gate.pass(c.ctx, x.tunnel.Pause); {
+	switch err := x.tunnel.gate.pass(c.gone, x.tunnel.Pause); {
 	case errors.Is(err, errReject):
 		return x.reject(c.ctx, stream)
 	case err != nil:
@@ -64,6 +64,8 @@ func (x *exchange) deliver(c *client, stream *mux.Stream) (err error) {
 		stream.Reset()
 		return fmt.Errorf("answer: %w", err)
 	}
+	c.occupy(x)
+	defer c.occupy(nil)
 	keep, err = x.run(c.ctx)
 	return err
 }

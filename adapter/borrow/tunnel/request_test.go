@@ -397,7 +397,7 @@ func TestTheEndOfAClientEndsItsLeg(t *testing.T) {
 		if !busy {
 			a.hear(stream)
 		}
-		a.clients.Closed(7)
+		a.clients.Closed(t.Context(), 7)
 		if err := <-ended; err != io.EOF {
 			t.Errorf("busy=%v: the debuggee read %v, want EOF as of a client that closes", busy, err)
 		}
@@ -407,10 +407,37 @@ func TestTheEndOfAClientEndsItsLeg(t *testing.T) {
 func TestTheEndOfAClientMayOvertakeItsRequest(t *testing.T) {
 	d := served(t, various)
 	a := connect(t, &Tunnel{}, d)
-	a.clients.Closed(3)
-	if o := a.ask(3, get("/")); o.Refused == nil || d.conns.Load() != 0 {
-		t.Errorf("got %v and %d connections of the debuggee", o, d.conns.Load())
+	a.clients.Closed(t.Context(), 3)
+	a.ask(3, get("/")).answered(t, "GET", "GET / 0")
+	testkit.Eventually(t, "the client is forgotten", func() bool {
+		a.clients.mu.Lock()
+		defer a.clients.mu.Unlock()
+		return len(a.clients.byNumber) == 0
+	})
+}
+
+// TestClientThatHasNoMoreToSayIsAnswered : the debuggee sees the end of the connection, as of any client that closes its half, and answers.
+func TestClientThatHasNoMoreToSayIsAnswered(t *testing.T) {
+	asked := make(chan struct{})
+	d := raw(t, func(conn *net.TCPConn, in *bufio.Reader) {
+		if _, err := readRequest(in); err != nil {
+			return
+		}
+		close(asked)
+		if _, err := in.ReadByte(); err != io.EOF {
+			t.Errorf("the debuggee read %v, want EOF", err)
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+	})
+	a := connect(t, &Tunnel{}, d)
+	stream, err := a.open(3, get("/"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	_ = stream.CloseWrite()
+	<-asked
+	a.clients.Closed(t.Context(), 3)
+	a.hear(stream).answered(t, "GET", "late")
 }
 
 func TestTheEndOfTheLinkEndsLegs(t *testing.T) {

@@ -28,6 +28,8 @@ const (
 	reporter = "podstep.dev/podstep"
 	// maxReporter is the longest reporting instance (k8s.io/kubernetes/pkg/apis/core/validation/events.go).
 	maxReporter = 128
+	// maxFilter is how much of a filter's words a message has, in bytes; a message has at most 1024.
+	maxFilter = 300
 )
 
 // Event is what is said of a session at the pod.
@@ -85,7 +87,7 @@ func (e Event) traffic() string {
 		return "no incoming traffic"
 	}
 	if len(e.Incoming.Ports) == 0 {
-		return e.Incoming.Mode + " of the ports that the debuggee serves, unfiltered"
+		return e.Incoming.Mode + " of the ports that the debuggee serves, " + e.filter()
 	}
 	var ports []string
 	for _, port := range slices.Sorted(maps.Keys(e.Incoming.Ports)) {
@@ -95,5 +97,17 @@ func (e Event) traffic() string {
 	if len(ports) > 1 {
 		word = "ports "
 	}
-	return e.Incoming.Mode + " of " + word + strings.Join(ports, ", ") + ", unfiltered"
+	return e.Incoming.Mode + " of " + word + strings.Join(ports, ", ") + ", " + e.filter()
+}
+
+// filter says which requests, in a message of bounded length (core/v1, Event.message has at most 1024 bytes).
+func (e Event) filter() string {
+	if e.Incoming.Filter.IsZero() {
+		return "unfiltered"
+	}
+	words := e.Incoming.Filter.String()
+	if len(words) > maxFilter {
+		words = strings.ToValidUTF8(words[:maxFilter], "") + "..."
+	}
+	return "requests with " + words
 }

@@ -82,7 +82,7 @@ func (c *Checkup) steal(ctx context.Context, cluster *api.Cluster) doctor.Findin
 	const mirror = `Use "incoming": {"mode": "mirror"}.`
 	switch {
 	case value == workload.StealFilteredOnly:
-		return doctor.Finding{State: doctor.Warn, Found: "only filtered stealing is allowed " + where, Do: mirror}
+		return doctor.Finding{State: doctor.Warn, Found: "only filtered stealing is allowed " + where, Do: `Give "incoming" a "filter", or use "incoming": {"mode": "mirror"}.`}
 	case value != "" && value != workload.StealAllow:
 		return doctor.Finding{State: doctor.Warn, Found: "stealing is denied " + where, Do: mirror}
 	case ns.hidden:

@@ -26,6 +26,9 @@ func (p *podstep) block(f *runFlags) (config.Mirror, error) {
 	if err := f.incoming(&m, target); err != nil {
 		return config.Mirror{}, err
 	}
+	if err := f.filterOf(&m, target); err != nil {
+		return config.Mirror{}, err
+	}
 	for _, local := range f.local {
 		if err := config.CheckLocal(local); err != nil {
 			return config.Mirror{}, usage("--local %w", err)
@@ -102,7 +105,8 @@ func (f *runFlags) cluster(m *config.Mirror, target config.Target) error {
 	return nil
 }
 
-// incoming replaces the file's mode and ports when a flag names a port. How requests are treated stays as the file says.
+// incoming replaces the file's mode and ports when a flag names a port. How requests are treated stays as the file says, its filter too: a flag
+// must not make a session take more than its own.
 func (f *runFlags) incoming(m *config.Mirror, target config.Target) error {
 	flag, ports := "--steal", f.steal
 	switch {
@@ -134,6 +138,22 @@ func (f *runFlags) incoming(m *config.Mirror, target config.Target) error {
 		}
 		m.Incoming.Ports[target], takenBy[debuggee] = debuggee, target
 	}
+	return nil
+}
+
+// filterOf replaces the file's filter.
+func (f *runFlags) filterOf(m *config.Mirror, target config.Target) error {
+	if f.filter == "" {
+		return nil
+	}
+	filter, err := config.ParseFilter(f.filter)
+	if err := errors.Join(target.Fits("incoming.filter"), err); err != nil {
+		return usage("--filter %s: %w", f.filter, err)
+	}
+	if m.Incoming.Mode == config.ModeOff {
+		return usage("--filter %s: incoming traffic is left alone; add --steal or --mirror", f.filter)
+	}
+	m.Incoming.Filter = filter
 	return nil
 }
 

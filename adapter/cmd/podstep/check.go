@@ -15,33 +15,47 @@ import (
 const maxFile = 8 << 20
 
 func (p *podstep) checkCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "check FILE",
+	var request string
+	cmd := &cobra.Command{
+		Use:   "check [--request FILE] FILE",
 		Short: "Say what is wrong with a launch.json or a \"mirror\" block",
 		Long: `check reads a launch.json, or a file that is one configuration or one "mirror" block, and prints everything that is wrong
 with it, each with its line and column. Of a launch.json it looks at the configurations of type podstep and at those that have a "mirror" block.
-FILE may be - for standard input. The exit status is 1 when there is a problem.`,
+It says every filter of requests in words; with --request also whether it matches the request in that file, as it is sent or written by hand,
+and which conditions decide. FILE may be - for standard input. The exit status is 1 when there is a problem, not when a request does not match.`,
 		Example: `  podstep check .vscode/launch.json
+  podstep check --request request.http .vscode/launch.json
   podstep check -o json mirror.json`,
 		DisableFlagsInUseLine: true,
 		Args:                  cobra.ExactArgs(1),
-		RunE:                  func(_ *cobra.Command, args []string) error { return p.check(args[0]) },
+		RunE:                  func(_ *cobra.Command, args []string) error { return p.check(args[0], request) },
 	}
+	cmd.Flags().StringVar(&request, "request", "", "say whether filters match the HTTP/1 request in this `file`")
+	return cmd
 }
 
-func (p *podstep) check(path string) error {
+// check reads path; requestPath is empty when no request is given.
+func (p *podstep) check(path, requestPath string) error {
 	text, err := p.read(path)
 	if err != nil {
 		return err
 	}
+	var request *sampleRequest
+	if requestPath != "" {
+		if request, err = p.readRequest(requestPath); err != nil {
+			return err
+		}
+	}
 	report := config.Check(text)
+	filters := explain(report.Filters, request)
 	if p.output == "json" {
 		err = p.printJSON(p.out, struct {
 			File string `json:"file"`
 			config.Report
-		}{path, report})
-	} else {
-		err = p.printReport(path, report)
+			Filters []explained `json:"filters,omitempty"`
+		}{path, report, filters})
+	} else if err = p.printReport(path, report); err == nil {
+		err = p.printFilters(path, filters, request)
 	}
 	if err == nil && len(report.Problems) > 0 {
 		return exitStatus(statusFault)

@@ -66,6 +66,7 @@ func TestRunTakesFlagsOnTopOfTheFile(t *testing.T) {
 		"mirror": {"-f FILE --mirror 81:8081", ofFile, func(m *config.Mirror) {
 			m.Incoming.Mode, m.Incoming.Ports = "mirror", map[uint16]uint16{81: 8081}
 		}},
+		"filter": {"-f FILE --filter mine", ofFile, func(m *config.Mirror) { m.Incoming.Filter = config.Filter{Mine: true} }},
 		"local and env": {"-f FILE --local 10.0.0.1 --env B=x=y --env A=2", ofFile, func(m *config.Mirror) {
 			m.Outgoing.Local = []string{":443", "10.0.0.1"}
 			m.Env.Override = map[string]string{"A": "2", "B": "x=y"}
@@ -99,6 +100,32 @@ func TestRunTakesFlagsOnTopOfTheFile(t *testing.T) {
 				t.Errorf("command (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestRunKeepsTheFilterOfTheFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "mirror.json")
+	if err := os.WriteFile(file, []byte(`{"target": "process/1", "incoming": {"mode": "off", "ports": {"80": 8080}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := newCall(0, nil)
+	if status := c.execute(t.Context(), []string{"run", "-f", file, "--steal", "81", "--filter", `{"path": "/a"}`, "sh"}); status != 0 {
+		t.Fatalf("exit status %d: %s", status, c.stderr.String())
+	}
+	if got := c.mirror.Incoming.Filter.String(); got != `path = "/a"` || c.mirror.Incoming.Mode != config.ModeSteal {
+		t.Errorf("mode %s, filter %s", c.mirror.Incoming.Mode, got)
+	}
+	if err := os.WriteFile(file, []byte(`{"target": "process/1", "incoming": {"ports": {"80": 8080}, "filter": "mine"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c = newCall(0, nil)
+	if status := c.execute(t.Context(), []string{"run", "-f", file, "--steal", "81", "sh"}); status != 0 {
+		t.Fatalf("exit status %d: %s", status, c.stderr.String())
+	}
+	want := config.Default().Incoming
+	want.Mode, want.Ports, want.Filter = config.ModeSteal, map[uint16]uint16{81: 81}, config.Filter{Mine: true}
+	if diff := cmp.Diff(want, c.mirror.Incoming); diff != "" {
+		t.Errorf("incoming (-want +got):\n%s", diff)
 	}
 }
 

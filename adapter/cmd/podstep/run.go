@@ -15,6 +15,7 @@ type runFlags struct {
 	kubeconfig, context, namespace       string
 	agent, pods, linger                  string
 	steal, mirror, local, env            []string
+	filter                               string
 	noDNS, noHostname, noOutgoing, noEnv bool
 }
 
@@ -26,6 +27,7 @@ func (p *podstep) runCommand() *cobra.Command {
 		Long: `run starts a command that stands in for the target: it gets the target's incoming requests (a copy, unless they are stolen),
 its network, names and environment. Signals are passed on. The exit status is the command's, or 128+N when signal N ended it.`,
 		Example: `  podstep run -n shop --target deployment/web --steal 80:8080 -- python3 server.py
+  podstep run -n shop --target deployment/web --steal 80:8080 --filter '{"header": {"x-user": "alice"}}' -- ./shop
   podstep run -f mirror.json --no-dns -- ./shop
   podstep run -n shop --target targetless -- curl http://payments/
   podstep run --target process/4242 --mirror 80 -- ./shop`,
@@ -45,6 +47,7 @@ its network, names and environment. Signals are passed on. The exit status is th
 	flags.StringVarP(&f.file, "file", "f", "", "read the \"mirror\" block from this `file`; flags come on top of it")
 	flags.StringArrayVar(&f.steal, "steal", nil, "let the command answer the target's `port[:local]`; local is the command's port if it differs")
 	flags.StringArrayVar(&f.mirror, "mirror", nil, "give the command a copy of what comes to the target's `port[:local]`")
+	flags.StringVar(&f.filter, "filter", "", "take only the HTTP requests of this filter, `JSON|mine` (see docs/configuration.md)")
 	flags.StringArrayVar(&f.local, "local", nil, "reach this `destination` from this machine: address, prefix or :port")
 	flags.StringArrayVar(&f.env, "env", nil, "set `NAME=VALUE` for the command")
 	flags.BoolVar(&f.noDNS, "no-dns", false, "resolve names on this machine")

@@ -64,4 +64,8 @@ func TestExampleOfThePageIsValid(t *testing.T) {
 	if report.Blocks != 1 || len(report.Problems) != 0 {
 		t.Errorf("Check(example) = %+v, want one block without problems", report)
 	}
+	report = config.Check([]byte(`{"target": "process/1", "incoming": {"filter": ` + filterExample + `}}`))
+	if len(report.Filters) != 1 || len(report.Problems) != 0 {
+		t.Errorf("Check(filterExample) = %+v, want a filter without problems", report)
+	}
 }

@@ -39,7 +39,7 @@ const example = `{
       "program": "${workspaceFolder}",
       "mirror": {
         "target": "deployment/web",  // or process/4242, a process on this machine
-        "incoming": {"mode": "steal", "ports": {"80": 8080}},
+        "incoming": {"mode": "steal", "ports": {"80": 8080}, "filter": {"header": {"x-user": "alice"}}},
         "outgoing": {"local": ["192.168.0.0/16:5432"]},  // the database on this machine's network
         "env": {"exclude": ["AWS_*"], "override": {"LOG": "debug"}},
       },
@@ -56,6 +56,7 @@ func page(r *jsonschema.Reflector) []byte {
 	var b bytes.Buffer
 	b.WriteString(head)
 	properties(&b, "", block)
+	filters(&b, filterDefinitions(r))
 	b.WriteString("\n## Variables that stay this machine's\n\nThese of the target's environment variables are not taken, because they describe the target's files or its login and a\nprocess on this machine would break with them. Naming one in full in `env.include` takes it nevertheless; `env.override` sets it.\n\n| variables | are about |\n|---|---|\n")
 	for _, v := range config.LocalVariables() {
 		fmt.Fprintf(&b, "| %s | %s |\n", code(v.Names), v.Why)
@@ -108,6 +109,8 @@ func terms(s *jsonschema.Schema, required bool) string {
 // kind is a type in a person's words.
 func kind(s *jsonschema.Schema) string {
 	switch {
+	case s.Ref != "":
+		return "object"
 	case len(s.OneOf) > 0:
 		return kind(s.OneOf[0]) + " or " + kind(s.OneOf[1])
 	case s.Type == "array" && s.Items != nil && s.Items.Type != "":

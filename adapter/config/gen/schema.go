@@ -19,6 +19,7 @@ func newReflector(dir string) (*jsonschema.Reflector, error) {
 		DoNotReference:             true,
 		ExpandedStruct:             true,
 		RequiredFromJSONSchemaTags: true,
+		Mapper:                     ofFilter,
 	}
 	const path = "podstep.dev/adapter/config"
 	dir, err := filepath.Abs(dir)
@@ -42,6 +43,7 @@ func newReflector(dir string) (*jsonschema.Reflector, error) {
 func schemaFile(r *jsonschema.Reflector) ([]byte, error) {
 	s := r.Reflect(&config.Mirror{})
 	boundPorts(s)
+	s.Definitions = filterDefinitions(r)
 	s.Title = `podstep's "mirror" block`
 	s.Description = r.CommentMap["podstep.dev/adapter/config.Launch.Mirror"]
 	return indented(s)
@@ -51,15 +53,26 @@ func schemaFile(r *jsonschema.Reflector) ([]byte, error) {
 func attributesFile(r *jsonschema.Reflector) ([]byte, error) {
 	s := r.Reflect(&config.Launch{})
 	boundPorts(s.Properties.Value("mirror"))
-	text, err := json.Marshal(map[string]any{"launch": map[string]any{"required": s.Required, "properties": s.Properties}})
+	attributes, err := generic(map[string]any{"launch": map[string]any{"required": s.Required, "properties": s.Properties}})
 	if err != nil {
 		return nil, err
 	}
-	var v any
-	if err := json.Unmarshal(text, &v); err != nil {
+	definitions, err := generic(filterDefinitions(r))
+	if err != nil {
 		return nil, err
 	}
-	return indented(markdown(v))
+	return indented(markdown(inline(attributes, definitions, false)))
+}
+
+// generic is v as its JSON form is read into maps.
+func generic(v any) (map[string]any, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var out map[string]any
+	err = json.Unmarshal(text, &out)
+	return out, err
 }
 
 // boundPorts says what the type of a map of ports cannot: keys and values are 1 to 65535.

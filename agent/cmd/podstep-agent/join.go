@@ -76,7 +76,7 @@ func serveBeside() (err error) {
 		}
 	}
 	a := agent.New(opts)
-	err = a.Serve(ctx, link)
+	err = errors.Join(a.Serve(ctx, link), a.Close(ctx))
 	if linger, left := a.Left(); left {
 		err = errors.Join(err, presence.Farewell(linger))
 	}

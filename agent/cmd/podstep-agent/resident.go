@@ -141,7 +141,7 @@ func serveDoor(ctx context.Context, d *door.Door, a *agent.Agent) error {
 	reason := a.Run(ctx)
 	end(reason)
 	<-served
-	return reason
+	return errors.Join(reason, a.Close(ctx))
 }
 
 // hold only keeps the container, while others in it serve sessions.

@@ -67,7 +67,8 @@ func run(pid int, level string, drain time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	err = agent.New(agent.Options{Log: log, Target: t, Drain: drain, Memory: limitProcess(log, pid, 0)}).Serve(ctx, conn)
+	a := agent.New(agent.Options{Log: log, Target: t, Drain: drain, Memory: limitProcess(log, pid, 0)})
+	err = errors.Join(a.Serve(ctx, conn), a.Close(ctx))
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}

@@ -237,7 +237,7 @@ func (s *Steal) explain(err error) error {
 	// A table of another owner is EPERM to everyone else, as a missing capability is.
 	if errors.Is(err, syscall.EEXIST) || errors.Is(err, syscall.EPERM) {
 		if h, ok := ReadHolder(s.port); ok {
-			return taken(s.port, h)
+			return Taken(s.port, h)
 		}
 	}
 	return lacking(fmt.Sprintf("steal port %d", s.port), err)

@@ -10,8 +10,8 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-// taken says who holds a port.
-func taken(port uint16, h wire.Holder) *wire.Refusal {
+// Taken says who holds a port.
+func Taken(port uint16, h wire.Holder) *wire.Refusal {
 	name := h.Name
 	if name == "" {
 		name = "another session"

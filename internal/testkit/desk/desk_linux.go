@@ -46,9 +46,8 @@ func New(ctx context.Context, t testing.TB, kit string) *Desk {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
+		// What is ending may still make a file between the listing of a directory and its removal.
+		testkit.Eventually(t, "the desk's directory is removed", func() bool { return os.RemoveAll(dir) == nil })
 	})
 	d := &Desk{Kit: kit, Runtime: filepath.Join(dir, "run"), Home: filepath.Join(dir, "home"), t: t, ctx: ctx, uid: -1}
 	d.mark = "PODSTEP_TEST_MARK=" + dir

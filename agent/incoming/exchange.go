@@ -1,0 +1,207 @@
+//go:build linux
+
+package incoming
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"podstep.dev/internal/http1"
+	"podstep.dev/internal/splice"
+	"podstep.dev/internal/wire"
+)
+
+// exchange is a request that an adapter is asked to take, and its response. Its goroutine is run.
+type exchange struct {
+	*conversation
+	st     *steal
+	id     uint64
+	stream Stream
+	await  func() error
+	up     *upload
+	turn   *turn
+	in     inbox
+	// again says that the target may answer when the link is lost before the debuggee has begun to.
+	again bool
+}
+
+// ask passes a request's beginning on to the adapter of the session whose it is, nil for the target; what becomes of it is known later. What
+// cannot be kept for the target is the target's.
+func (v *conversation) ask(st *steal, req *http1.Request, first []byte, whole bool) (*upload, error) {
+	if st == nil || !st.session.visit() {
+		return v.give(first)
+	}
+	// What is not whole yet may grow to all that is kept of one.
+	reserved := len(first)
+	if !whole {
+		reserved = wire.MaxFirst
+	}
+	if !v.memory.firsts.takeAll(reserved) {
+		st.session.visits.Done()
+		return v.give(first)
+	}
+	kept := append(make([]byte, 0, reserved), first...)
+	h := wire.Header{
+		Kind: wire.KindRequest, From: v.from, To: v.to, Protocol: wire.HTTP1,
+		Connection: v.seat(st.session), Request: st.session.requests.Add(1),
+	}
+	stream, await, err := st.offer(h, kept, time.Duration(st.params.Hold)*time.Second)
+	if err != nil {
+		v.memory.firsts.give(reserved)
+		st.session.visits.Done()
+		v.log.Debug("passthrough", zap.Error(err))
+		return v.give(first)
+	}
+	x := &exchange{
+		conversation: v, st: st, id: h.Request, stream: stream, await: await, turn: v.turn, again: st.mayRepeat(req),
+		up: newUpload(stream, v.turn.switches, v.memory.firsts, kept),
+	}
+	x.in.src, x.in.buffers = stream, v.memory.buffers
+	v.mu.Lock()
+	v.stream = stream
+	v.mu.Unlock()
+	v.others.Go(x.run)
+	return x.up, nil
+}
+
+// seat is the number of the connection in a session's link.
+func (v *conversation) seat(s *Subscriptions) uint64 {
+	if v.seats[s] == 0 {
+		v.seats[s] = s.seats.Add(1)
+	}
+	return v.seats[s]
+}
+
+// mayRepeat says whether the target may answer a request that was delivered to a debuggee that did not begin to: both
+// write to the same databases.
+func (st *steal) mayRepeat(req *http1.Request) bool {
+	switch st.params.Repeat {
+	case wire.RepeatNever:
+		return false
+	case wire.RepeatIdempotent:
+		if _, has := http1.Value(req.Fields, "Idempotency-Key"); has {
+			return true
+		}
+		if req.Method == http.MethodPut || req.Method == http.MethodDelete || req.Method == http.MethodTrace {
+			return true
+		}
+	}
+	return req.Method == http.MethodGet || req.Method == http.MethodHead || req.Method == http.MethodOptions
+}
+
+// run waits for the adapter's answer and passes on the response, or has the target answer.
+func (x *exchange) run() {
+	defer x.st.session.visits.Done()
+	defer x.in.free()
+	defer x.up.forget()
+	stop := contextAfter(x.st.session.taken, func() { splice.Reset(x.stream) })
+	defer stop()
+	if err := x.await(); err != nil {
+		x.log.Debug("passthrough", zap.Uint64("request", x.id), zap.Error(err))
+		x.toTarget()
+		return
+	}
+	x.up.delivered()
+	x.elsewhere.Store(true)
+	var outcome wire.Outcome
+	err := wire.ReadFrame(x.stream, &outcome)
+	switch {
+	case err != nil:
+		_ = x.stream.Close()
+		x.failed(wire.Failure{Status: http.StatusBadGateway, Fallback: x.again, Text: "podstep: the session ended before the request was answered"})
+	case outcome.Failed != nil:
+		x.log.Debug("not answered", zap.Uint64("request", x.id), zap.String("why", outcome.Failed.Text))
+		_ = x.stream.Close()
+		x.failed(*outcome.Failed)
+	default:
+		x.up.forget()
+		x.answer()
+	}
+}
+
+// answer passes the response on.
+func (x *exchange) answer() {
+	end, err := x.respond(&x.in, x.turn.method, func() { x.raw.Store(&rawParty{x.stream}) })
+	switch {
+	case err != nil:
+		x.giveUp()
+		return
+	case end == odd || end == switched:
+		x.raw.Store(&rawParty{x.stream})
+		x.turn.finish()
+		if err := x.in.rest(x.toClient); !errors.Is(err, io.EOF) {
+			x.reset()
+			return
+		}
+		x.closeWrite()
+		<-x.said
+		_ = x.stream.Close()
+		return
+	case end == last:
+		x.endClient()
+	}
+	x.up.answered()
+	x.turn.finish()
+	// The adapter ends its half right behind the response. A stream that is closed before is reset, and the debuggee's connection with it.
+	for x.in.end == nil {
+		x.in.skip(len(x.in.bytes()))
+		_ = x.in.fill()
+	}
+	select {
+	case <-x.up.whole:
+	case <-x.said:
+	}
+	_ = x.stream.Close()
+}
+
+// toTarget has the target answer instead.
+func (x *exchange) toTarget() {
+	target, err := x.turnToTarget(x.turn)
+	if err == nil {
+		err = x.up.turnTo(target.conn)
+	}
+	if err != nil {
+		x.log.Debug("passthrough failed", zap.Error(err))
+		x.giveUp()
+	}
+}
+
+// giveUp ends the connection.
+func (x *exchange) giveUp() {
+	x.reset()
+	x.up.drop()
+	x.turn.finish()
+}
+
+// failed has the target answer a request that the debuggee did not, or says that nobody does.
+func (x *exchange) failed(f wire.Failure) {
+	if f.Fallback && x.up.isKept() {
+		x.toTarget()
+		return
+	}
+	x.up.drop()
+	body := f.Text + "\n"
+	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n",
+		f.Status, http.StatusText(f.Status), len(body))
+	if x.turn.method == http.MethodHead {
+		body = ""
+	}
+	if err := x.toClient([]byte(head + body)); err != nil {
+		x.giveUp()
+		return
+	}
+	x.endClient()
+	x.turn.finish()
+}
+
+// endClient tells the client that no other request is answered.
+func (x *exchange) endClient() {
+	x.closing.Store(true)
+	_ = x.client.conn.CloseWrite()
+	_ = x.client.conn.SetReadDeadline(time.Now().Add(lingering))
+}

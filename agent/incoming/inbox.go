@@ -1,0 +1,156 @@
+//go:build linux
+
+package incoming
+
+import (
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"podstep.dev/internal/http1"
+	"podstep.dev/internal/splice"
+)
+
+// errFull says that a head does not fit into the memory that there is for it.
+var errFull = errors.New("no memory for a long head")
+
+// loneIdle ends a connection whose one half is over when the other carries nothing for so long.
+const loneIdle = 10 * time.Minute
+
+// smallInbox is the memory in bytes that a direction begins with; most heads need no more.
+const smallInbox = 4 << 10
+
+// inbox is what was read of one direction and is not passed on yet: messages are passed on out of it byte for byte.
+type inbox struct {
+	src     io.Reader
+	buffers *splice.Buffers
+
+	small [smallInbox]byte
+	large []byte
+	r, w  int
+	// hungry says that the last read took all there was room for.
+	hungry bool
+	// end is what the direction ended with.
+	end error
+	// lone says that the other direction is over, so that this one may not be idle for long.
+	lone atomic.Bool
+}
+
+// alone bounds how long nothing may come from here on, and is called when the other direction has ended.
+func (b *inbox) alone() {
+	b.lone.Store(true)
+	b.bound()
+}
+
+func (b *inbox) bound() {
+	if c, ok := b.src.(interface{ SetReadDeadline(time.Time) error }); ok && b.lone.Load() {
+		_ = c.SetReadDeadline(time.Now().Add(loneIdle))
+	}
+}
+
+// storage is where bytes are kept.
+func (b *inbox) storage() []byte {
+	if b.large != nil {
+		return b.large
+	}
+	return b.small[:]
+}
+
+// bytes are those that were read and not passed on. They hold until the next fill.
+func (b *inbox) bytes() []byte { return b.storage()[b.r:b.w] }
+
+// skip takes the first n bytes as passed on.
+func (b *inbox) skip(n int) { b.r += n }
+
+// put adds bytes that were read by somebody else.
+func (b *inbox) put(p []byte) bool {
+	if len(p) > len(b.storage())-b.w && !b.widen(len(p)) {
+		return false
+	}
+	b.w += copy(b.storage()[b.w:], p)
+	return true
+}
+
+// fill waits for more bytes. Its error is what the direction ended with, or errFull.
+func (b *inbox) fill() error {
+	if b.end != nil {
+		return b.end
+	}
+	if b.r == b.w {
+		b.r, b.w = 0, 0
+		if !b.hungry {
+			b.free()
+		}
+	}
+	if (b.hungry || b.w == len(b.storage())) && !b.widen(1) && b.w == len(b.storage()) {
+		return errFull
+	}
+	b.bound()
+	room := b.storage()[b.w:]
+	n, err := b.src.Read(room)
+	b.w += n
+	b.hungry = n == len(room)
+	if err != nil {
+		b.end = err
+		if n == 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+// widen makes room for n bytes more, and says whether there is.
+func (b *inbox) widen(n int) bool {
+	have := b.bytes()
+	if b.large == nil && len(have)+n > smallInbox || b.large == nil && b.hungry {
+		if large := b.buffers.Take(); large != nil {
+			b.large = large
+		}
+	}
+	// In place when there was no other memory.
+	b.r, b.w = 0, copy(b.storage(), have)
+	return len(b.storage())-b.w >= n
+}
+
+// free gives large memory back; nothing may be kept.
+func (b *inbox) free() {
+	if b.large != nil {
+		b.buffers.Give(b.large)
+		b.large = nil
+	}
+}
+
+// body passes the rest of a message's body on. Its error is the write's, the direction's end or http1.ErrOdd.
+func (b *inbox) body(s *http1.Scanner, write func([]byte) error) error {
+	for {
+		n, done, err := s.Take(b.bytes())
+		if n > 0 {
+			if err := write(b.bytes()[:n]); err != nil {
+				return err
+			}
+			b.skip(n)
+		}
+		if err != nil || done {
+			return err
+		}
+		if err := b.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// rest passes on everything until the direction's end, which it returns.
+func (b *inbox) rest(write func([]byte) error) error {
+	for {
+		if p := b.bytes(); len(p) > 0 {
+			if err := write(p); err != nil {
+				return err
+			}
+			b.skip(len(p))
+		}
+		if err := b.fill(); err != nil {
+			return err
+		}
+	}
+}
