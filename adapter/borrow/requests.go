@@ -17,7 +17,6 @@ const filterMinor = 2
 func (b *Borrow) dig() {
 	incoming := b.mirror.Incoming
 	b.tunnel.Log, b.tunnel.Ports, b.tunnel.Deliver = b.log.Named("tunnel"), incoming.Ports, b.host.Deliver
-	b.tunnel.Recorder = recorder{b.requests}
 	if incoming.Mode != config.ModeSteal {
 		return
 	}
