@@ -11,8 +11,12 @@ import (
 	"podstep.dev/adapter/dap"
 )
 
-// tellEvery is how often a client that follows the requests is told of them at most.
-const tellEvery = 50 * time.Millisecond
+const (
+	// tellEvery is how often a client that follows the requests is told of them at most.
+	tellEvery = 50 * time.Millisecond
+	// maxTold is of how many at once.
+	maxTold = 20
+)
 
 // requests is the borrow's log of requests, nil when it has none.
 func (o *owner) requests() *requests.Log {
@@ -89,12 +93,12 @@ func (o *owner) followRequests(ctx context.Context) {
 	o.all.Go(func() {
 		defer subscription.Close()
 		for {
-			changed, lost, err := subscription.Next(ctx)
+			changed, omitted, err := subscription.Next(ctx, maxTold)
 			if err != nil {
 				return
 			}
 			o.out.room()
-			o.inbox <- func(ctx context.Context) { o.do(ctx, o.session.requestsChanged(changed, lost)) }
+			o.inbox <- func(ctx context.Context) { o.do(ctx, o.session.requestsChanged(changed, omitted)) }
 			wait(ctx, tellEvery)
 		}
 	})

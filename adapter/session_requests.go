@@ -5,9 +5,6 @@ import (
 	"podstep.dev/adapter/dap"
 )
 
-// maxTold is how many requests one podstep/request event has at most.
-const maxTold = 20
-
 // follower is a client that asked for requests: it is told of those that come. Others are not, they might show what they do not know.
 type follower struct {
 	asked bool // the client did
@@ -43,9 +40,6 @@ func (s *session) consulted(request dap.Message, body any, err error) []action {
 // requestsChanged says that requests came or changed, the oldest first, and how many are not among them. A client that is told of the latter asks
 // for the list again if it shows it.
 func (s *session) requestsChanged(changed []requests.Summary, omitted int) []action {
-	if n := len(changed) - maxTold; n > 0 {
-		changed, omitted = changed[n:], omitted+n
-	}
 	s.tell(dap.Tell("podstep/request", told{changed, omitted}))
 	return s.take()
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 )
 
 // makeDir makes the session's directory: 0700, below the user's runtime directory or, where there is none, below a
@@ -28,8 +29,12 @@ func makeDir() (string, error) {
 
 // Dirs lists the directories of this user's sessions on this machine. A session that was killed may have left one.
 func Dirs() (dirs []string) {
-	for _, parent := range []string{runtimeParent(), temporaryParent()} {
-		if parent == "" || own(parent) != nil {
+	runtime := runtimeParent()
+	if runtime == "" { // the editor may have had it, where systemd puts it
+		runtime = filepath.Join("/run/user", strconv.Itoa(os.Getuid()), "podstep")
+	}
+	for _, parent := range []string{runtime, temporaryParent()} {
+		if own(parent) != nil {
 			continue
 		}
 		entries, err := os.ReadDir(parent)

@@ -95,8 +95,9 @@ func (r *Recording) take(p *part, b []byte) {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	whole := int64(len(p.kept)) == p.total
 	p.total += int64(len(b))
-	if r.record.dropped || !r.record.over.IsZero() {
+	if !whole || r.record.dropped || !r.record.over.IsZero() {
 		return
 	}
 	head := p.head

@@ -189,6 +189,20 @@ func TestBytesAreBoundedOverAllRequests(t *testing.T) {
 	}
 }
 
+func TestABodyHasNoHoles(t *testing.T) {
+	l := requests.New(requests.Options{Bytes: 10_000})
+	fill := l.Begin(header())
+	fill.Request([]byte(strings.Repeat("f", 9_500)))
+	r := l.Begin(header())
+	r.Request([]byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n" + strings.Repeat("a", 2000)))
+	fill.End(nil) // now there is room
+	r.Request([]byte(strings.Repeat("b", 2000)))
+	r.End(nil)
+	if e, _ := l.Entry(r.ID(), requests.Masked); strings.Contains(e.Request.Body.Text, "b") || !e.Request.Body.Cut || e.Request.Body.Size != 4000 {
+		t.Errorf("%+v", e.Request.Body)
+	}
+}
+
 func TestSlowReadersAreToldWhatTheyMissed(t *testing.T) {
 	l := requests.New(requests.Options{Entries: 4})
 	s := l.Subscribe()
@@ -196,14 +210,21 @@ func TestSlowReadersAreToldWhatTheyMissed(t *testing.T) {
 	for range 10 {
 		come(l, get, ok)
 	}
-	changed, lost, err := s.Next(t.Context())
-	if err != nil || lost != 6 || ids(changed) != "[7 8 9 10]" {
-		t.Errorf("changed %s, lost %d, %v", ids(changed), lost, err)
+	changed, omitted, err := s.Next(t.Context(), 0)
+	if err != nil || omitted != 6 || ids(changed) != "[7 8 9 10]" {
+		t.Errorf("changed %s, omitted %d, %v", ids(changed), omitted, err)
+	}
+	for range 5 {
+		come(l, get, ok)
+	}
+	changed, omitted, err = s.Next(t.Context(), 3)
+	if err != nil || omitted != 2 || ids(changed) != "[13 14 15]" {
+		t.Errorf("at most 3: changed %s, omitted %d, %v", ids(changed), omitted, err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	over := errors.New("over")
 	cancel(over)
-	if _, _, err := s.Next(ctx); !errors.Is(err, over) {
+	if _, _, err := s.Next(ctx, 0); !errors.Is(err, over) {
 		t.Errorf("Next: %v", err)
 	}
 }

@@ -30,9 +30,9 @@ func (s *Subscription) Close() {
 	s.log.subscriptions = slices.DeleteFunc(slices.Clone(s.log.subscriptions), func(o *Subscription) bool { return o == s })
 }
 
-// Next blocks until something came or changed, or ctx ends: then with ctx's cause. It returns what did, without secrets, the oldest first, and how many
-// requests left the log before they were read.
-func (s *Subscription) Next(ctx context.Context) (changed []Summary, lost int, err error) {
+// Next blocks until something came or changed, or ctx ends: then with ctx's cause. It returns what did, without secrets, the oldest first; of more
+// than limit the last ones, a limit of 0 is none. omitted counts the others, and those that left the log before they were read.
+func (s *Subscription) Next(ctx context.Context, limit int) (changed []Summary, omitted int, err error) {
 	for {
 		select {
 		case <-s.ready:
@@ -41,14 +41,17 @@ func (s *Subscription) Next(ctx context.Context) (changed []Summary, lost int, e
 		}
 		s.log.mu.Lock()
 		pending := s.pending
-		lost, s.lost, s.pending = s.lost, 0, map[uint64]bool{}
+		omitted, s.lost, s.pending = s.lost, 0, map[uint64]bool{}
 		kept := s.log.snapshot(func(r *record) bool { return pending[r.id] })
 		s.log.mu.Unlock()
+		if more := len(kept) - limit; limit > 0 && more > 0 {
+			kept, omitted = kept[more:], omitted+more
+		}
 		for _, r := range kept {
 			changed = append(changed, r.summary(Masked))
 		}
-		if len(changed) > 0 || lost > 0 {
-			return changed, lost, nil
+		if len(changed) > 0 || omitted > 0 {
+			return changed, omitted, nil
 		}
 	}
 }

@@ -129,7 +129,7 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		pause(r.Context(), followEvery)
-		changed, lost, err := subscription.Next(r.Context())
+		changed, lost, err := subscription.Next(r.Context(), 0)
 		if err != nil {
 			return
 		}
