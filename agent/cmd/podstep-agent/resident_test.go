@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"podstep.dev/agent/internal/testpod"
 	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/wire"
@@ -169,7 +171,7 @@ func TestSessionsServeSideBySide(t *testing.T) {
 	list := r.sessions()
 	if len(list) != 2 || list[0].Name != "alice@laptop" || list[0].Session != "a1" || list[0].Program != "podstep test" || list[0].Since.Before(before.Add(-time.Minute)) ||
 		!list[0].Paused || list[0].PausedSince.Before(before) || list[1].Name != "bob@desk" || list[1].Paused || !list[1].PausedSince.IsZero() ||
-		fmt.Sprint(list[0].Subscriptions) != "[{80 steal [] false}]" || fmt.Sprint(list[1].Subscriptions) != "[{81 steal [] false}]" {
+		!cmp.Equal(list[0].Subscriptions, []wire.SubscribeParams{{Port: 80, Mode: wire.ModeSteal}}) || !cmp.Equal(list[1].Subscriptions, []wire.SubscribeParams{{Port: 81, Mode: wire.ModeSteal}}) {
 		t.Errorf("sessions: %+v", list)
 	}
 	if told, err := bob.client.Sessions(t.Context()); err != nil || fmt.Sprint(told.Sessions) != fmt.Sprint(list) {
