@@ -3,11 +3,8 @@
 package incoming
 
 import (
-	"bytes"
 	"errors"
 	"io"
-	"net/http"
-	"net/http/httputil"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -363,13 +360,14 @@ func (v *conversation) matches(f *filter.Matcher, req *http1.Request) bool {
 
 // peek waits for as much of a request's content as a filter may look into. req may be older than the bytes are then.
 func (v *conversation) peek(req *http1.Request) (content []byte, complete bool) {
+	var raw []byte
 	head := len(req.Raw)
 	_ = v.client.conn.SetReadDeadline(time.Now().Add(bodyPatience))
 	defer func() { _ = v.client.conn.SetReadDeadline(time.Time{}) }()
 	for {
 		scanner := req.Body.Scanner()
 		n, done, err := scanner.Take(v.in.bytes()[head:])
-		content = v.in.bytes()[head : head+n]
+		raw, complete = v.in.bytes()[head:head+n], done
 		if done || err != nil || n >= filter.MaxBody {
 			break
 		}
@@ -380,11 +378,7 @@ func (v *conversation) peek(req *http1.Request) (content []byte, complete bool) 
 			break
 		}
 	}
-	if req.Body.Kind == http1.Chunked {
-		decoded, err := io.ReadAll(io.LimitReader(httputil.NewChunkedReader(bytes.NewReader(content)), filter.MaxBody))
-		return decoded, err == nil
-	}
-	return content, req.Body.Kind == http1.None || int64(len(content)) == req.Body.Length
+	return req.Body.Content(raw), complete
 }
 
 // fields shows a filter a request's fields.
@@ -408,7 +402,7 @@ func (v *conversation) all() *steal {
 
 // isProbe says whether a request is the kubelet's.
 func (st *steal) isProbe(req *http1.Request) bool {
-	if len(st.probes) == 0 || req.Method != http.MethodGet {
+	if len(st.probes) == 0 || req.Method != "GET" {
 		return false
 	}
 	agent, _ := http1.Value(req.Fields, "User-Agent")

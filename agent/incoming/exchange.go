@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	"go.uber.org/zap"
@@ -87,11 +86,15 @@ func (st *steal) mayRepeat(req *http1.Request) bool {
 		if _, has := http1.Value(req.Fields, "Idempotency-Key"); has {
 			return true
 		}
-		if req.Method == http.MethodPut || req.Method == http.MethodDelete || req.Method == http.MethodTrace {
+		if req.Method == "PUT" || req.Method == "DELETE" {
 			return true
 		}
 	}
-	return req.Method == http.MethodGet || req.Method == http.MethodHead || req.Method == http.MethodOptions
+	switch req.Method {
+	case "GET", "HEAD", "OPTIONS", "TRACE":
+		return true
+	}
+	return false
 }
 
 // run waits for the adapter's answer and passes on the response, or has the target answer.
@@ -113,7 +116,7 @@ func (x *exchange) run() {
 	switch {
 	case err != nil:
 		_ = x.stream.Close()
-		x.failed(wire.Failure{Status: http.StatusBadGateway, Fallback: x.again, Text: "podstep: the session ended before the request was answered"})
+		x.failed(wire.Failure{Status: 502, Fallback: x.again, Text: "podstep: the session ended before the request was answered"})
 	case outcome.Failed != nil:
 		x.log.Debug("not answered", zap.Uint64("request", x.id), zap.String("why", outcome.Failed.Text))
 		_ = x.stream.Close()
@@ -186,9 +189,12 @@ func (x *exchange) failed(f wire.Failure) {
 	}
 	x.up.drop()
 	body := f.Text + "\n"
-	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n",
-		f.Status, http.StatusText(f.Status), len(body))
-	if x.turn.method == http.MethodHead {
+	reason := "Bad Gateway"
+	if f.Status == 504 {
+		reason = "Gateway Timeout"
+	}
+	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", f.Status, reason, len(body))
+	if x.turn.method == "HEAD" {
 		body = ""
 	}
 	if err := x.toClient([]byte(head + body)); err != nil {

@@ -93,6 +93,31 @@ func (s *Scanner) Remaining() (n int64, known bool) {
 	return 0, s.at == ended
 }
 
+// Content is what of raw, the beginning of a body as it was sent, is content: without the framing of chunks, and as far as raw goes.
+// That of a body that is not chunked is raw itself.
+func (b Body) Content(raw []byte) []byte {
+	if b.Kind != Chunked {
+		return raw
+	}
+	var content []byte
+	s := b.Scanner()
+	for len(raw) > 0 {
+		if left, _ := s.Remaining(); left > 0 {
+			n := min(left, int64(len(raw)))
+			content = append(content, raw[:n]...)
+			s.Skip(n)
+			raw = raw[n:]
+			continue
+		}
+		_, done, err := s.Take(raw[:1])
+		if done || err != nil {
+			break
+		}
+		raw = raw[1:]
+	}
+	return content
+}
+
 // Skip goes over n bytes, at most those Remaining, which the caller passed on without showing them to Take.
 func (s *Scanner) Skip(n int64) {
 	if left, known := s.Remaining(); n < 0 || n > left || !known {

@@ -75,7 +75,7 @@ type SubscribeParams struct {
 type Repeat string
 
 const (
-	// RepeatSafe : those with a safe method, GET, HEAD and OPTIONS (RFC 9110 §9.2.1). So does the zero value.
+	// RepeatSafe : those with a safe method, GET, HEAD, OPTIONS and TRACE (RFC 9110 §9.2.1). So does the zero value.
 	RepeatSafe Repeat = "safe"
 	// RepeatIdempotent : those with an idempotent method or an Idempotency-Key field, too.
 	RepeatIdempotent Repeat = "idempotent"
