@@ -111,6 +111,7 @@ func (x *exchange) run() {
 	}
 	x.up.delivered()
 	x.elsewhere.Store(true)
+	x.log.Debug("delivered", zap.Uint64("request", x.id))
 	var outcome wire.Outcome
 	err := wire.ReadFrame(x.stream, &outcome)
 	switch {

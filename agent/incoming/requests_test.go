@@ -18,6 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"podstep.dev/agent/internal/testpod"
 	"podstep.dev/internal/mux"
 	"podstep.dev/internal/testkit"
@@ -258,19 +261,18 @@ func TestRequestOfALostSessionIsRepeatedWhenThatIsSafe(t *testing.T) {
 		"not idempotent":            {post("/p", "X-User: alice\r\n", 10), wire.RepeatIdempotent, 502},
 		"its field does not matter": {post("/p", "X-User: alice\r\nIdempotency-Key: 1\r\n", 10), "", 502},
 	} {
-		f := startFarEnd(t, Options{})
-		delivered := make(chan struct{})
+		core, logs := observer.New(zap.DebugLevel)
+		f := startFarEnd(t, Options{Log: zap.New(core)})
 		f.on(func(st *mux.Stream) {
 			_ = st.Opened(wire.Answer{})
 			_, _ = io.ReadAll(st)
-			close(delivered)
 		})
 		p := wantRequests("X-User: alice")
 		p.Repeat = test.repeat
 		f.subscribe(t, p)
 		c := talk(t, client)
 		c.send(test.request)
-		<-delivered
+		testkit.Eventually(t, "it is delivered", func() bool { return logs.FilterMessage("delivered").Len() > 0 })
 		// The connection is not the session's: what it had is given up, the connection goes on as long as the ports do.
 		f.Subscriptions.End(wire.Refusal{Errno: syscall.ENETDOWN})
 		method, _, _ := strings.Cut(test.request, " ")
