@@ -3,11 +3,8 @@
 package incoming
 
 import (
-	"bytes"
 	"errors"
 	"io"
-	"net/http"
-	"net/http/httputil"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"podstep.dev/agent/incoming/sieve"
 	"podstep.dev/internal/filter"
 	"podstep.dev/internal/http1"
 	"podstep.dev/internal/splice"
@@ -326,7 +324,7 @@ func (v *conversation) route(req *http1.Request) *steal {
 		if st.filter != nil && !v.matches(st.filter, req) {
 			continue
 		}
-		if st.isProbe(req) || !st.takes() {
+		if st.probes.isProbe(req) || !st.takes() {
 			return nil
 		}
 		return st
@@ -336,7 +334,7 @@ func (v *conversation) route(req *http1.Request) *steal {
 
 // matches asks a filter, and lets it look into the body if need be.
 func (v *conversation) matches(f *filter.Matcher, req *http1.Request) bool {
-	about := filter.Request{Method: req.Method, Target: req.Target, Fields: (*fields)(req)}
+	about := sieve.About(req)
 	switch f.Match(about) {
 	case filter.Yes:
 		return true
@@ -366,21 +364,8 @@ func (v *conversation) peek(req *http1.Request) (content []byte, complete bool) 
 			break
 		}
 	}
-	if req.Body.Kind == http1.Chunked {
-		decoded, err := io.ReadAll(io.LimitReader(httputil.NewChunkedReader(bytes.NewReader(content)), filter.MaxBody))
-		return decoded, err == nil
-	}
-	return content, req.Body.Kind == http1.None || int64(len(content)) == req.Body.Length
+	return sieve.Content(req.Body, content)
 }
-
-// fields shows a filter a request's fields.
-type fields http1.Request
-
-// Len is how many there are.
-func (f *fields) Len() int { return len(f.Fields) }
-
-// At is the i-th.
-func (f *fields) At(i int) (name, value string) { return f.Fields[i].Name, f.Fields[i].Value }
 
 // all is the claim of a session that takes all requests, if there is one.
 func (v *conversation) all() *steal {
@@ -390,15 +375,6 @@ func (v *conversation) all() *steal {
 		}
 	}
 	return nil
-}
-
-// isProbe says whether a request is the kubelet's.
-func (st *steal) isProbe(req *http1.Request) bool {
-	if len(st.probes) == 0 || req.Method != http.MethodGet {
-		return false
-	}
-	agent, _ := http1.Value(req.Fields, "User-Agent")
-	return strings.HasPrefix(agent, prober) && st.probes.has(req.Target)
 }
 
 // takes says whether it makes sense to ask the session's adapter now.
