@@ -49,8 +49,9 @@ type conversation struct {
 	raw atomic.Pointer[rawParty]
 	// closing says that no further request is answered.
 	closing atomic.Bool
-	// elsewhere says that a debuggee answered last.
-	elsewhere atomic.Bool
+	// elsewhere says that a debuggee answered last, asked that there was a request, and told that sessions with filters
+	// know that they miss what comes.
+	elsewhere, asked, told atomic.Bool
 
 	mu sync.Mutex
 	// target is the connection to the target, if there is one; greeted the one to a debuggee that nothing was said on.
@@ -120,6 +121,9 @@ func (v *conversation) read() error {
 			return nil
 		case err != nil:
 			v.log.Debug("no request", zap.Error(err))
+			if string(v.in.bytes()) != "\r\n" {
+				v.tellUnread(v.why(err))
+			}
 			if raw, err = v.rawParty(); err != nil {
 				return err
 			}
@@ -183,6 +187,7 @@ func (v *conversation) await() {
 
 // pass passes one request on to whoever it is for.
 func (v *conversation) pass(req *http1.Request) error {
+	v.asked.Store(true)
 	st := v.route(req)
 	// The route may have read the body, so that the head has moved.
 	raw := len(req.Raw)
@@ -264,6 +269,26 @@ func (v *conversation) rawParty() (*rawParty, error) {
 	raw := &rawParty{l.conn}
 	v.raw.Store(raw)
 	return raw, nil
+}
+
+// why says what it is about the client's bytes that no request can be told apart in them.
+func (v *conversation) why(err error) wire.Unread {
+	if errors.Is(err, errFull) {
+		return wire.UnreadLong
+	}
+	return sieve.Why(v.in.bytes(), err, !v.asked.Load())
+}
+
+// tellUnread counts the connection, once, for all sessions with filters: what comes is the target's, byte for byte.
+func (v *conversation) tellUnread(why wire.Unread) {
+	if v.told.Swap(true) {
+		return
+	}
+	for _, st := range v.claimed() {
+		if st.filter != nil {
+			st.session.unread.add(st.id, why)
+		}
+	}
 }
 
 // greet connects the client to the debuggee, which may have the first word; nil when the adapter does not take it.

@@ -99,6 +99,8 @@ const (
 // Subscription is the grant. It ends with Unsubscribe or with the link.
 type Subscription struct {
 	ID uint64 `json:"id"`
+	// Existing is how many connections to a stolen port were there before: they stay with the target.
+	Existing int `json:"existing,omitempty"`
 }
 
 // UnsubscribeParams ends one subscription. Connections that were delivered go on.
