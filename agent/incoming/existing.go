@@ -16,10 +16,10 @@ import (
 // stateEstablished is a connection's in /proc/net/tcp (kernel, include/net/tcp_states.h).
 const stateEstablished = "01"
 
-// existing counts the connections to a port that others have made to the target's own listener: those of the network namespace
+// Existing counts the connections to a port that others have made to the target's own listener: those of the network namespace
 // that the calling thread is in, without the agent's. A connection that the agent made there itself has one end in the target
 // for each of its own, which does not count either.
-func existing(port uint16) (int, error) {
+func Existing(port uint16) (int, error) {
 	own, err := ownSockets()
 	if err != nil {
 		return 0, err

@@ -189,13 +189,7 @@ func (s *Subscriptions) Subscribe(_ context.Context, p wire.SubscribeParams) (wi
 		}
 	}
 	s.opts.Log.Info("subscribed", zap.Uint16("port", p.Port), zap.String("mode", string(p.Mode)), zap.Uint64("subscription", id))
-	granted := wire.Subscription{ID: id}
-	if p.Mode == wire.ModeSteal {
-		if granted.Existing, err = existing(p.Port); err != nil {
-			s.opts.Log.Debug("existing connections", zap.Error(err))
-		}
-	}
-	return granted, nil
+	return wire.Subscription{ID: id}, nil
 }
 
 func (s *Subscriptions) start(id uint64, p wire.SubscribeParams) (subscription, error) {

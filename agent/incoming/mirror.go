@@ -102,9 +102,14 @@ func (s *Subscriptions) watch(ports map[uint16]mirrored) error {
 // judge leaves probes out: a copy of one would stop the debuggee at a breakpoint every few seconds, for nobody's request.
 func (s *Subscriptions) judge(port uint16, head []byte) capture.Verdict {
 	s.mu.Lock()
-	probes := s.mirrors.ports[port].probes
+	m := s.mirrors.ports[port]
 	s.mu.Unlock()
-	switch probes.judge(head) {
+	if m.filter != nil {
+		// It has no sieve: it is older than the subscription, which followed one without a filter.
+		s.unread.add(m.id, wire.UnreadOld)
+		return capture.LeaveOut
+	}
+	switch m.probes.judge(head) {
 	case undecided:
 		return capture.Undecided
 	case isProbe:

@@ -12,8 +12,7 @@ import (
 // unreadEvery is how often at most it is told what filters could not look into.
 const unreadEvery = time.Second
 
-// unread counts the connections that a session's filters could not look into, and tells of them. Its timer calls tell, which
-// close awaits.
+// unread counts the connections that a session's filters could not look into, and tells of them. Its timer calls tell.
 type unread struct {
 	tell func(wire.UnreadParams)
 
@@ -46,18 +45,19 @@ func (u *unread) add(id uint64, why wire.Unread) {
 // flush tells what was counted.
 func (u *unread) flush() {
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.closed {
+	counts, closed := u.counts, u.closed
+	u.counts, u.timer = map[uint64]map[wire.Unread]uint64{}, nil
+	u.mu.Unlock()
+	if closed {
 		return
 	}
-	u.timer = nil
-	for id, connections := range u.counts {
+	// Outside the lock: the capture must not wait for whoever is told.
+	for id, connections := range counts {
 		u.tell(wire.UnreadParams{ID: id, Connections: connections})
 	}
-	clear(u.counts)
 }
 
-// close has nothing told any more.
+// close has nothing more told.
 func (u *unread) close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -129,7 +129,7 @@ func TestTheAgentsOwnConnectionsDidNotExist(t *testing.T) {
 	if got, err := say(t, c, "hello"); err != nil || got == "" {
 		t.Fatalf("%q, %v", got, err)
 	}
-	if n, err := existing(80); n != 0 || err != nil {
+	if n, err := Existing(80); n != 0 || err != nil {
 		t.Errorf("%d connections, %v", n, err)
 	}
 }

@@ -63,6 +63,9 @@ func (c *connection) keep(p []byte, begins bool) {
 
 // weigh counts the memory of what the sieve has not decided.
 func (c *connection) weigh(n int) {
+	if n == c.weight {
+		return
+	}
 	c.capture.held.Add(int64(n - c.weight))
 	if c.weight = n; n > 0 {
 		c.capture.sieves[c] = struct{}{}
