@@ -9,6 +9,9 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
+
+	"podstep.dev/agent/incoming"
 	"podstep.dev/internal/wire"
 )
 
@@ -27,7 +30,14 @@ func (c calls) Subscribe(ctx context.Context, p wire.SubscribeParams) (wire.Subs
 	}
 	sub, err := c.subscribe(ctx, p)
 	c.agent.opts.Changed(c.agent)
-	return sub, err
+	if err != nil || p.Mode != wire.ModeSteal {
+		return sub, err
+	}
+	// Not under the lock: a pod may have many connections, and those who tell of losses wait for it.
+	if sub.Existing, err = incoming.Existing(p.Port); err != nil {
+		c.log.Debug("existing connections", zap.Error(err))
+	}
+	return sub, nil
 }
 
 // subscribe begins a subscription and notes it before it can end.

@@ -70,7 +70,8 @@ func newSession(ctx context.Context, a *Agent, link *mux.Session, cancel context
 			s.notify(func(c *control.Server) error { return c.Ended(s.telling, p) })
 		},
 		Memory: a.shares.incoming, Ports: a.ports, Closed: s.closed,
-		Lost: func(p wire.LostParams) { s.notify(func(c *control.Server) error { return c.Lost(s.telling, p) }) },
+		Lost:   func(p wire.LostParams) { s.notify(func(c *control.Server) error { return c.Lost(s.telling, p) }) },
+		Unread: func(p wire.UnreadParams) { s.notify(func(c *control.Server) error { return c.Unread(s.telling, p) }) },
 	})
 	t := a.opts.Target
 	s.outgoing = outgoing.New(outgoing.Options{

@@ -33,6 +33,7 @@ type attachment struct {
 	place  place.Place
 	log    *zap.Logger
 	cancel context.CancelCauseFunc
+	unread unread
 }
 
 // run makes the link again and again until ctx ends or the place is given up.

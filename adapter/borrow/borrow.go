@@ -74,6 +74,7 @@ type Borrow struct {
 	// requests are those that came; wants says which come.
 	requests *requests.Log
 	wants    wants
+	existing existing
 	env      map[string]string
 	group    errgroup.Group
 	closing  sync.Once

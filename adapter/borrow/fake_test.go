@@ -89,6 +89,8 @@ type fakePlace struct {
 	// attach says why Attach fails; refuse what a subscription is refused with.
 	attach error
 	refuse *wire.Refusal
+	// existing is how many connections each port had before.
+	existing int
 	// heard are the calls of the sessions and how often one began, in order.
 	heard    []string
 	attaches int
@@ -177,7 +179,7 @@ func (p *fakePlace) Subscribe(_ context.Context, s wire.SubscribeParams) (wire.S
 	p.last++
 	p.asked = append(p.asked, s)
 	p.heard = append(p.heard, fmt.Sprintf("%s %d probes=%v loopback=%v as %d", s.Mode, s.Port, s.Probes, s.Loopback, p.last))
-	return wire.Subscription{ID: p.last}, nil
+	return wire.Subscription{ID: p.last, Existing: p.existing}, nil
 }
 
 func (p *fakePlace) Unsubscribe(_ context.Context, u wire.UnsubscribeParams) error {

@@ -10,8 +10,11 @@ import (
 	"podstep.dev/internal/wire"
 )
 
-// filterMinor is the minor version from which on an agent knows filters.
-const filterMinor = 2
+// Minor versions from which on an agent knows filters of steals and of mirrors.
+const (
+	stealFilterMinor  = 2
+	mirrorFilterMinor = 3
+)
 
 // dig readies the tunnel for what the agents send.
 func (b *Borrow) dig() {
@@ -66,7 +69,11 @@ func (l *link) params(port uint16) wire.SubscribeParams {
 
 // understands says why the agent cannot be asked so, or nil: one that does not know filters would take all requests.
 func (l *link) understands(p wire.SubscribeParams) error {
-	if peer := l.session.Peer; len(p.Filter) > 0 && peer.Minor < filterMinor {
+	need := stealFilterMinor
+	if p.Mode == wire.ModeMirror {
+		need = mirrorFilterMinor
+	}
+	if peer := l.session.Peer; len(p.Filter) > 0 && peer.Minor < need {
 		return fault.New(fault.FilterUnknown, fmt.Sprintf("the agent of %s (%s) cannot filter requests", l.place, peer.Program), nil)
 	}
 	return nil

@@ -95,17 +95,21 @@ func TestSessionsOwnKeyIsMintedAndSaid(t *testing.T) {
 }
 
 func TestAnAgentThatDoesNotKnowFiltersIsNotAskedWithOne(t *testing.T) {
-	old := func(t *testing.T) *fakePlace {
+	old := func(t *testing.T, minor int) *fakePlace {
 		a := newPlace(t, "pod/a")
-		a.agent = wire.Hello{Major: wire.Major, Minor: 1, Program: "podstep-agent 0.1.0"}
+		a.agent = wire.Hello{Major: wire.Major, Minor: minor, Program: "podstep-agent 0.1.0"}
 		return a
 	}
-	a := old(t)
-	_, err := begin(t, newTarget(a), func(m *config.Mirror) { m.Incoming.Filter = declared(t, `{"path":"/a"}`) })
-	if f := fault.As(err); f.ID != fault.FilterUnknown || !strings.Contains(f.What, "podstep-agent 0.1.0") || len(a.asked) != 0 {
-		t.Errorf("ended with %v after %+v, want FilterUnknown", err, a.asked)
+	for mode, minor := range map[string]int{config.ModeSteal: 1, config.ModeMirror: 2} {
+		a := old(t, minor)
+		_, err := begin(t, newTarget(a), func(m *config.Mirror) {
+			m.Incoming.Mode, m.Incoming.Filter = mode, declared(t, `{"path":"/a"}`)
+		})
+		if f := fault.As(err); f.ID != fault.FilterUnknown || !strings.Contains(f.What, "podstep-agent 0.1.0") || len(a.asked) != 0 {
+			t.Errorf("%s ended with %v after %+v, want FilterUnknown", mode, err, a.asked)
+		}
 	}
-	if _, err := begin(t, newTarget(old(t)), nil); err != nil {
+	if _, err := begin(t, newTarget(old(t, 1)), nil); err != nil {
 		t.Errorf("without a filter: %v", err)
 	}
 }

@@ -55,6 +55,7 @@ func (b *Borrow) listening(ctx context.Context, port uint16) {
 func (b *Borrow) sayPort(port uint16) {
 	local, _ := b.tunnel.Port(port)
 	b.say(fmt.Sprintf("%s port %d of %s to port %d of the program", verb(b.mirror.Incoming.Mode), port, b.target, local))
+	b.sayExisting(b.existing.sum(port), port, "")
 }
 
 // verb is what the session does with incoming traffic.
@@ -127,7 +128,9 @@ func (l *link) ask(port uint16, s *subscription) {
 		if l.ctx.Err() == nil {
 			s.err = l.subscribeFault(port, err)
 		}
+		return
 	}
+	l.hearExisting(port, granted)
 }
 
 func (l *link) subscribeFault(port uint16, err error) *fault.Fault {

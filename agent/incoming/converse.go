@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"podstep.dev/agent/incoming/sieve"
 	"podstep.dev/internal/filter"
 	"podstep.dev/internal/http1"
 	"podstep.dev/internal/splice"
@@ -48,8 +49,9 @@ type conversation struct {
 	raw atomic.Pointer[rawParty]
 	// closing says that no further request is answered.
 	closing atomic.Bool
-	// elsewhere says that a debuggee answered last.
-	elsewhere atomic.Bool
+	// elsewhere says that a debuggee answered last, asked that there was a request, and told that sessions with filters
+	// know that they miss what comes.
+	elsewhere, asked, told atomic.Bool
 
 	mu sync.Mutex
 	// target is the connection to the target, if there is one; greeted the one to a debuggee that nothing was said on.
@@ -119,6 +121,9 @@ func (v *conversation) read() error {
 			return nil
 		case err != nil:
 			v.log.Debug("no request", zap.Error(err))
+			if string(v.in.bytes()) != "\r\n" {
+				v.tellUnread(v.why(err))
+			}
 			if raw, err = v.rawParty(); err != nil {
 				return err
 			}
@@ -181,6 +186,7 @@ func (v *conversation) await() {
 
 // pass passes one request on to whoever it is for.
 func (v *conversation) pass(req *http1.Request) error {
+	v.asked.Store(true)
 	st := v.route(req)
 	// The route may have read the body, so that the head has moved.
 	raw := len(req.Raw)
@@ -264,6 +270,26 @@ func (v *conversation) rawParty() (*rawParty, error) {
 	return raw, nil
 }
 
+// why says what it is about the client's bytes that no request can be told apart in them.
+func (v *conversation) why(err error) wire.Unread {
+	if errors.Is(err, errFull) {
+		return wire.UnreadLong
+	}
+	return sieve.Why(v.in.bytes(), err, !v.asked.Load())
+}
+
+// tellUnread counts the connection, once, for all sessions with filters: what comes is the target's, byte for byte.
+func (v *conversation) tellUnread(why wire.Unread) {
+	if v.told.Swap(true) {
+		return
+	}
+	for _, st := range v.claimed() {
+		if st.filter != nil {
+			st.session.unread.add(st.id, why)
+		}
+	}
+}
+
 // greet connects the client to the debuggee, which may have the first word; nil when the adapter does not take it.
 func (v *conversation) greet(st *steal) *leg {
 	if !st.takes() || !st.session.visit() {
@@ -337,7 +363,7 @@ func (v *conversation) route(req *http1.Request) *steal {
 		if st.filter != nil && !v.matches(st.filter, req) {
 			continue
 		}
-		if st.isProbe(req) || !st.takes() {
+		if st.probes.isProbe(req) || !st.takes() {
 			return nil
 		}
 		return st
@@ -347,7 +373,7 @@ func (v *conversation) route(req *http1.Request) *steal {
 
 // matches asks a filter, and lets it look into the body if need be.
 func (v *conversation) matches(f *filter.Matcher, req *http1.Request) bool {
-	about := filter.Request{Method: req.Method, Target: req.Target, Fields: (*fields)(req)}
+	about := sieve.About(req)
 	switch f.Match(about) {
 	case filter.Yes:
 		return true
@@ -367,7 +393,7 @@ func (v *conversation) peek(req *http1.Request) (content []byte, complete bool) 
 	for {
 		scanner := req.Body.Scanner()
 		n, done, err := scanner.Take(v.in.bytes()[head:])
-		raw, complete = v.in.bytes()[head:head+n], done
+		raw = v.in.bytes()[head : head+n]
 		if done || err != nil || n >= filter.MaxBody {
 			break
 		}
@@ -378,17 +404,8 @@ func (v *conversation) peek(req *http1.Request) (content []byte, complete bool) 
 			break
 		}
 	}
-	return req.Body.Content(raw), complete
+	return sieve.Content(req.Body, raw)
 }
-
-// fields shows a filter a request's fields.
-type fields http1.Request
-
-// Len is how many there are.
-func (f *fields) Len() int { return len(f.Fields) }
-
-// At is the i-th.
-func (f *fields) At(i int) (name, value string) { return f.Fields[i].Name, f.Fields[i].Value }
 
 // all is the claim of a session that takes all requests, if there is one.
 func (v *conversation) all() *steal {
@@ -398,15 +415,6 @@ func (v *conversation) all() *steal {
 		}
 	}
 	return nil
-}
-
-// isProbe says whether a request is the kubelet's.
-func (st *steal) isProbe(req *http1.Request) bool {
-	if len(st.probes) == 0 || req.Method != "GET" {
-		return false
-	}
-	agent, _ := http1.Value(req.Fields, "User-Agent")
-	return strings.HasPrefix(agent, prober) && st.probes.has(req.Target)
 }
 
 // takes says whether it makes sense to ask the session's adapter now.

@@ -49,6 +49,8 @@ type Options struct {
 	Lost func(wire.LostParams)
 	// Closed is told that no further request comes of a connection, by its number. It must not block. If nil, nobody is told.
 	Closed func(connection uint64)
+	// Unread is told of connections that filters could not look into, about once a second. It must not block. If nil, nobody is told.
+	Unread func(wire.UnreadParams)
 	// Memory is shared with other sessions. If nil, it is 16 MiB for this session alone, with 256 connections.
 	Memory *Memory
 	// Ports are shared with other sessions. If nil, this session has its own, which end with it.
@@ -70,6 +72,9 @@ func (o Options) filled() Options {
 	if o.Closed == nil {
 		o.Closed = func(uint64) {}
 	}
+	if o.Unread == nil {
+		o.Unread = func(wire.UnreadParams) {}
+	}
 	if o.Memory == nil {
 		o.Memory = NewMemory(16<<20, 256, nil)
 	}
@@ -90,6 +95,7 @@ type Subscriptions struct {
 	taken    context.Context //nolint:containedctx // the lifetime that all that is taken shares
 	cutTaken context.CancelCauseFunc
 	silence  silence
+	unread   *unread
 	// paused is since when the adapter's debugger is stopped, nil when it is not.
 	paused atomic.Pointer[time.Time]
 	// seats and requests number connections and requests in the link.
@@ -121,6 +127,7 @@ func New(ctx context.Context, begin Begin, opts Options) *Subscriptions {
 	if s.opts.Ports == nil {
 		s.owns, s.opts.Ports = true, NewPorts(s.opts.Log, s.opts.Memory)
 	}
+	s.unread = newUnread(s.opts.Unread)
 	// The ends of connections are of our own choosing: those that were passed through outlive the link.
 	ctx = context.WithoutCancel(ctx)
 	s.opts.Ports.begin(ctx)
@@ -265,6 +272,7 @@ func (s *Subscriptions) Close(ctx context.Context) error {
 	if s.owns {
 		err = errors.Join(err, s.opts.Ports.Close(ctx))
 	}
+	s.unread.close()
 	s.opts.Memory.part(s)
 	return err
 }

@@ -3,6 +3,7 @@
 package incoming
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	"podstep.dev/internal/http1"
 	"podstep.dev/internal/splice"
+	"podstep.dev/internal/wire"
 )
 
 // contextAfter is context.AfterFunc for whom the outcome of stopping is of no interest.
@@ -116,6 +118,9 @@ func (l *leg) run() {
 		turn := l.answering()
 		if turn == nil {
 			// It speaks first, or says why it ends, or is of another protocol.
+			if !l.asked.Load() && !bytes.HasPrefix(l.in.bytes(), []byte("HTTP/1.")) {
+				l.tellUnread(wire.UnreadServer)
+			}
 			l.passRaw()
 			return
 		}
@@ -125,6 +130,9 @@ func (l *leg) run() {
 			return
 		}
 		if end == odd || end == switched {
+			if end == odd {
+				l.tellUnread(wire.UnreadOdd)
+			}
 			l.passRaw()
 			return
 		}

@@ -164,7 +164,7 @@ func TestMeshedTargetIsStolenAfterItsSidecar(t *testing.T) {
 			if len(headers) != 2 || headers[0].To != netip.MustParseAddrPort(address) {
 				t.Errorf("2 requests were offered as %+v", headers)
 			}
-			if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams(sub)); err != nil {
+			if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams{ID: sub.ID}); err != nil {
 				t.Fatal(err)
 			}
 			get("target saw 127.0.0.6")

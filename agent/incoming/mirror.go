@@ -9,9 +9,11 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"syscall"
 
 	"podstep.dev/agent/incoming/capture"
+	"podstep.dev/internal/filter"
 	"podstep.dev/internal/splice"
 	"podstep.dev/internal/wire"
 )
@@ -29,12 +31,17 @@ type mirrored struct {
 	id       uint64 // of the subscription
 	loopback bool
 	probes   probes
+	// filter says which requests are copied, nil: all that clients send.
+	filter *filter.Matcher
+	// over is set when the subscription has ended.
+	over *atomic.Bool
 }
 
 // mirror is a mirrored port.
 type mirror struct {
 	session *Subscriptions
 	port    uint16
+	over    *atomic.Bool
 }
 
 // startMirror adds a port to the capture, which begins with the first. The caller holds mu.
@@ -43,15 +50,23 @@ func (s *Subscriptions) startMirror(id uint64, p wire.SubscribeParams) (subscrip
 	if _, ok := s.mirrors.ports[port]; ok {
 		return nil, &wire.Refusal{Errno: syscall.EEXIST, Text: fmt.Sprintf("port %d is mirrored by this session already", port)}
 	}
+	only, err := filterOf(p)
+	if err != nil {
+		return nil, err
+	}
+	m := mirrored{id: id, loopback: p.Loopback, probes: newProbes(p.Probes), over: &atomic.Bool{}}
+	if !only.IsZero() {
+		m.filter = only.Matcher()
+	}
 	ports := maps.Clone(s.mirrors.ports)
 	if ports == nil {
 		ports = map[uint16]mirrored{}
 	}
-	ports[port] = mirrored{id: id, loopback: p.Loopback, probes: newProbes(p.Probes)}
+	ports[port] = m
 	if err := s.watch(ports); err != nil {
 		return nil, refuseMirror(port, err)
 	}
-	return &mirror{session: s, port: port}, nil
+	return &mirror{session: s, port: port, over: m.over}, nil
 }
 
 // watch makes the capture read exactly these ports. The caller holds mu.
@@ -67,7 +82,10 @@ func (s *Subscriptions) watch(ports map[uint16]mirrored) error {
 		s.mirrors.ports = ports
 		return nil
 	}
-	opts := capture.Options{Log: s.opts.Log.Named("capture"), Lost: s.lost, Judge: s.judge, Connections: s.opts.Memory.connections}
+	opts := capture.Options{
+		Log: s.opts.Log.Named("capture"), Lost: s.lost, Judge: s.judge, Sieve: s.sift, Older: s.older,
+		Connections: s.opts.Memory.connections,
+	}
 	free, err := s.opts.Memory.mirror(&opts)
 	if err != nil {
 		return err
@@ -84,9 +102,14 @@ func (s *Subscriptions) watch(ports map[uint16]mirrored) error {
 // judge leaves probes out: a copy of one would stop the debuggee at a breakpoint every few seconds, for nobody's request.
 func (s *Subscriptions) judge(port uint16, head []byte) capture.Verdict {
 	s.mu.Lock()
-	probes := s.mirrors.ports[port].probes
+	m := s.mirrors.ports[port]
 	s.mu.Unlock()
-	switch probes.judge(head) {
+	if m.filter != nil {
+		// It has no sieve: it is older than the subscription, which followed one without a filter.
+		s.unread.add(m.id, wire.UnreadOld)
+		return capture.LeaveOut
+	}
+	switch m.probes.judge(head) {
 	case undecided:
 		return capture.Undecided
 	case isProbe:
@@ -134,6 +157,7 @@ func (s *Subscriptions) lost(packets, connections uint64) {
 // release takes the port out of the capture; with the last one the capture ends.
 func (m *mirror) release() error {
 	s := m.session
+	m.over.Store(true)
 	s.mu.Lock()
 	ports := maps.Clone(s.mirrors.ports)
 	delete(ports, m.port)

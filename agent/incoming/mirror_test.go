@@ -36,7 +36,7 @@ func TestMirrorDeliversACopyAndLeavesTheTargetAlone(t *testing.T) {
 	if h := f.seen()[0]; h.From.Addr() != netip.MustParseAddr(testpod.Client4) || h.To.String() != testpod.Pod4+":80" || h.Port != 80 || h.Subscription != sub.ID {
 		t.Errorf("header %+v", h)
 	}
-	if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams(sub)); err != nil {
+	if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams{ID: sub.ID}); err != nil {
 		t.Error(err)
 	}
 }

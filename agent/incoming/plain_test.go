@@ -63,7 +63,7 @@ func TestServerThatSpeaksFirstIsNotWaitedFor(t *testing.T) {
 			t.Errorf("answer %q, %v", answer, err)
 		}
 		_ = c.Close()
-		if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams(sub)); err != nil {
+		if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams{ID: sub.ID}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,7 +90,7 @@ func TestClientThatWaitsIsStillAskedRequestByRequest(t *testing.T) {
 		if header != "" {
 			c.ask(others, "target: GET /others")
 		}
-		if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams(sub)); err != nil {
+		if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams{ID: sub.ID}); err != nil {
 			t.Fatal(err)
 		}
 		c.ask(mine, "target: GET /mine")

@@ -206,7 +206,7 @@ func TestRefusedRequestReachesTheTargetWhole(t *testing.T) {
 			t.Errorf("%s: %q", name, body)
 		}
 		_ = c.Close()
-		if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams(sub)); err != nil {
+		if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams{ID: sub.ID}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -310,7 +310,7 @@ func TestPausedSessionIsNotAskedWhenItsPolicyIsToPass(t *testing.T) {
 		c.ask(mine, want+": GET /mine")
 		f.SetPaused(time.Time{})
 		c.ask(mine, "debuggee: GET /mine")
-		if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams(sub)); err != nil {
+		if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams{ID: sub.ID}); err != nil {
 			t.Fatal(err)
 		}
 	}

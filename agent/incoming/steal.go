@@ -35,14 +35,11 @@ func (s *Subscriptions) startSteal(id uint64, p wire.SubscribeParams) (subscript
 	if st.since.IsZero() {
 		st.since = time.Now().UTC().Truncate(time.Second)
 	}
-	if len(p.Filter) > 0 {
-		if !p.Requests {
-			return nil, &wire.Refusal{Errno: syscall.EINVAL, Text: fmt.Sprintf("steal port %d: a filter is for requests, and whole connections are asked for", p.Port)}
-		}
-		only, err := filter.Parse(p.Filter)
-		if err != nil {
-			return nil, &wire.Refusal{Errno: syscall.EINVAL, Text: fmt.Sprintf("steal port %d: the filter: %v", p.Port, err)}
-		}
+	only, err := filterOf(p)
+	if err != nil {
+		return nil, err
+	}
+	if !only.IsZero() {
 		st.only, st.filter = only, only.Matcher()
 	}
 	st.over, st.end = context.WithCancel(s.taken)
@@ -53,6 +50,21 @@ func (s *Subscriptions) startSteal(id uint64, p wire.SubscribeParams) (subscript
 		return nil, err
 	}
 	return st, nil
+}
+
+// filterOf reads a subscription's filter, the zero value for none. An error is a *wire.Refusal.
+func filterOf(p wire.SubscribeParams) (filter.Filter, error) {
+	if len(p.Filter) == 0 {
+		return filter.Filter{}, nil
+	}
+	if !p.Requests {
+		return filter.Filter{}, &wire.Refusal{Errno: syscall.EINVAL, Text: fmt.Sprintf("%s port %d: a filter is for requests, and whole connections are asked for", p.Mode, p.Port)}
+	}
+	only, err := filter.Parse(p.Filter)
+	if err != nil {
+		return filter.Filter{}, &wire.Refusal{Errno: syscall.EINVAL, Text: fmt.Sprintf("%s port %d: the filter: %v", p.Mode, p.Port, err)}
+	}
+	return only, nil
 }
 
 // release gives the requests back to the target at once.

@@ -170,7 +170,7 @@ func TestExistingConnectionIsNotTouched(t *testing.T) {
 	expect(t, four, "target saw "+testpod.Client4)
 	expect(t, six, "target saw "+testpod.Client6)
 	expect(t, dial(t, client, testpod.Pod4+":80"), "debuggee saw "+testpod.Client4)
-	if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams(sub)); err != nil {
+	if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams{ID: sub.ID}); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, four, "target saw "+testpod.Client4)
@@ -189,14 +189,14 @@ func TestUnsubscribeServesAtOnceAndLetsConnectionsGoOn(t *testing.T) {
 	f.on(chat)
 	taken := dial(t, client, testpod.Pod4+":80")
 	expect(t, taken, "debuggee saw "+testpod.Client4)
-	if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams(sub)); err != nil {
+	if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams{ID: sub.ID}); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, dial(t, client, testpod.Pod4+":80"), "target saw "+testpod.Client4)
 	expect(t, passed4, "target saw "+testpod.Client4)
 	expect(t, passed6, "target saw "+testpod.Client6)
 	expect(t, taken, "debuggee saw "+testpod.Client4)
-	if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams(sub)); !errors.Is(err, syscall.ENOENT) {
+	if err := f.Unsubscribe(t.Context(), wire.UnsubscribeParams{ID: sub.ID}); !errors.Is(err, syscall.ENOENT) {
 		t.Errorf("second unsubscribe: %v", err)
 	}
 }

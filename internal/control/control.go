@@ -32,6 +32,7 @@ type Adapter interface {
 	Ended(wire.EndedParams)
 	Lost(wire.LostParams)
 	Closed(wire.ClosedParams)
+	Unread(wire.UnreadParams)
 }
 
 // Client calls an agent. A method that an older agent does not know is refused: ENOTSUP, wire.ReasonUnsupported.
@@ -50,6 +51,8 @@ func NewClient(ctx context.Context, stream io.ReadWriteCloser, adapter Adapter, 
 			notice(*r.Params, adapter.Lost)
 		case wire.NoticeClosed:
 			notice(*r.Params, adapter.Closed)
+		case wire.NoticeUnread:
+			notice(*r.Params, adapter.Unread)
 		}
 	})
 	return &Client{conn: newConn(ctx, stream, handler, log)}
@@ -188,6 +191,11 @@ func (s *Server) Lost(ctx context.Context, p wire.LostParams) error {
 // Closed tells the adapter that a client's connection is over.
 func (s *Server) Closed(ctx context.Context, p wire.ClosedParams) error {
 	return s.conn.Notify(ctx, wire.NoticeClosed, p)
+}
+
+// Unread tells the adapter what a filter could not look into.
+func (s *Server) Unread(ctx context.Context, p wire.UnreadParams) error {
+	return s.conn.Notify(ctx, wire.NoticeUnread, p)
 }
 
 // Done is closed when the conversation is over.

@@ -55,9 +55,10 @@ func (a agent) Unsubscribe(ctx context.Context, p wire.UnsubscribeParams) error 
 
 // heard collects notices.
 type heard struct {
-	mu    sync.Mutex
-	ended []wire.EndedParams
-	lost  []wire.LostParams
+	mu     sync.Mutex
+	ended  []wire.EndedParams
+	lost   []wire.LostParams
+	unread []wire.UnreadParams
 }
 
 func (h *heard) Ended(p wire.EndedParams) {
@@ -67,6 +68,12 @@ func (h *heard) Ended(p wire.EndedParams) {
 }
 
 func (h *heard) Closed(wire.ClosedParams) {}
+
+func (h *heard) Unread(p wire.UnreadParams) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.unread = append(h.unread, p)
+}
 
 func (h *heard) Lost(p wire.LostParams) {
 	h.mu.Lock()
@@ -236,6 +243,10 @@ func TestNoticesArriveInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	unread := wire.UnreadParams{ID: 2, Connections: map[wire.Unread]uint64{wire.UnreadTLS: 3, wire.UnreadOld: 1}}
+	if err := server.Unread(t.Context(), unread); err != nil {
+		t.Fatal(err)
+	}
 	ended := wire.EndedParams{ID: 3, Refusal: wire.Refusal{Errno: syscall.ENETDOWN, Text: "target ended"}}
 	if err := server.Ended(t.Context(), ended); err != nil {
 		t.Fatal(err)
@@ -246,6 +257,9 @@ func TestNoticesArriveInOrder(t *testing.T) {
 		return len(h.ended) == 1
 	})
 	if diff := cmp.Diff(want, h.lost); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]wire.UnreadParams{unread}, h.unread); diff != "" {
 		t.Error(diff)
 	}
 	if h.ended[0] != ended {

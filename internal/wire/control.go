@@ -18,6 +18,7 @@ const (
 	NoticeEnded  = "ended"
 	NoticeLost   = "lost"
 	NoticeClosed = "closed"
+	NoticeUnread = "unread"
 )
 
 // DescribeParams asks what a process in the target sees.
@@ -59,7 +60,7 @@ type SubscribeParams struct {
 	// Requests asks for HTTP requests one by one ([KindRequest]) where the client speaks HTTP, instead of whole connections.
 	Requests bool `json:"requests,omitempty"`
 	// Filter takes only requests that it matches, in the form of package filter. It needs Requests. An agent of a minor version
-	// below 2 would ignore it and take all.
+	// below 2, of a mirror below 3, would ignore it and take all.
 	Filter json.RawMessage `json:"filter,omitempty"`
 	// OnPause is the adapter's policy for requests that come while the debugger is stopped: with [PausePass] the agent need not
 	// ask while it knows of the pause. The adapter has the last word.
@@ -98,6 +99,8 @@ const (
 // Subscription is the grant. It ends with Unsubscribe or with the link.
 type Subscription struct {
 	ID uint64 `json:"id"`
+	// Existing is how many connections to a stolen port were there before: they stay with the target.
+	Existing int `json:"existing,omitempty"`
 }
 
 // UnsubscribeParams ends one subscription. Connections that were delivered go on.
@@ -119,6 +122,35 @@ type LostParams struct {
 	// Connections whose copy was given up: gaps, memory, or a debuggee that did not read.
 	Connections uint64 `json:"connections,omitempty"`
 }
+
+// UnreadParams counts connections since the last notice that a subscription's filter could not look into, by why. What they
+// carry is the target's alone.
+type UnreadParams struct {
+	ID          uint64            `json:"id"`
+	Connections map[Unread]uint64 `json:"connections"`
+}
+
+// Unread says why requests of a connection cannot be told apart, from its beginning or from some request on. There may be others.
+type Unread string
+
+const (
+	// UnreadTLS : it is encrypted.
+	UnreadTLS Unread = "tls"
+	// UnreadHTTP2 : it is HTTP/2.
+	UnreadHTTP2 Unread = "http2"
+	// UnreadOther : it is no HTTP.
+	UnreadOther Unread = "other"
+	// UnreadServer : the server speaks first.
+	UnreadServer Unread = "server"
+	// UnreadOdd : a message could be read in more than one way.
+	UnreadOdd Unread = "odd"
+	// UnreadLong : a head is too long.
+	UnreadLong Unread = "long"
+	// UnreadUpgrade : what a mirror sees may be of another protocol that a client asked for.
+	UnreadUpgrade Unread = "upgrade"
+	// UnreadOld : a mirror did not see its beginning.
+	UnreadOld Unread = "old"
+)
 
 // ClosedParams tells that no further request comes of these connections of clients (Header.Connection): what the debuggee has of
 // each ends when the request that it answers, if any, is answered.

@@ -16,7 +16,7 @@ import (
 // know are ignored, so a minor version only ever adds.
 const (
 	Major = 1
-	Minor = 2
+	Minor = 3
 )
 
 // Limits that both ends keep. A peer that exceeds one is refused; nothing is allocated beyond them.

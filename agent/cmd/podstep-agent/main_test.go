@@ -34,9 +34,10 @@ type agentProcess struct {
 	mu     sync.Mutex
 	handle func(*mux.Stream)
 	ended  []wire.EndedParams
+	unread []wire.UnreadParams
 }
 
-// Ended and Lost make agentProcess a control.Adapter.
+// Ended and its like make agentProcess a control.Adapter.
 func (a *agentProcess) Ended(p wire.EndedParams) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -44,6 +45,12 @@ func (a *agentProcess) Ended(p wire.EndedParams) {
 }
 
 func (a *agentProcess) Lost(wire.LostParams) {}
+
+func (a *agentProcess) Unread(p wire.UnreadParams) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.unread = append(a.unread, p)
+}
 
 func (a *agentProcess) Closed(wire.ClosedParams) {}
 

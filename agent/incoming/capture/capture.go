@@ -66,13 +66,19 @@ type Options struct {
 	// Judge decides by the beginning of what the client of a connection to the port sends, as far as it is known, whether
 	// it is copied; it must come to a verdict within a few KiB. If nil, all are.
 	Judge func(port uint16, head []byte) Verdict
+	// Sieve returns the sieve of a new connection to the port, which is then not judged, or nil: all of it is copied. If nil, no
+	// connection has one.
+	Sieve func(port uint16) Sieve
+	// Older is told of each connection to the port that is left out because its beginning was not seen. It must not block. If
+	// nil, nobody is told.
+	Older func(port uint16)
 	// Connections is how many connections are followed at once; further ones are given up. If zero, 1024.
 	Connections int
 	// Ring is the size in bytes of the kernel's buffer, rounded up to whole blocks of 512 KiB. If zero, 16 MiB.
 	// A capture has one, so watch all ports of a session with one capture.
 	Ring int
-	// Memory bounds the bytes that wait to be delivered, of all copies together; over it the copy that keeps most is
-	// given up. If zero, 16 MiB. Bytes out of order have a bound of their own, a quarter of this.
+	// Memory bounds the bytes that wait to be delivered or that sieves have not decided, of all copies together; over it the one
+	// that keeps most is given up. If zero, 16 MiB. Bytes out of order have a bound of their own, a quarter of this.
 	Memory int
 }
 
@@ -85,6 +91,12 @@ func (o Options) filled() Options {
 	}
 	if o.Judge == nil {
 		o.Judge = func(uint16, []byte) Verdict { return Copy }
+	}
+	if o.Sieve == nil {
+		o.Sieve = func(uint16) Sieve { return nil }
+	}
+	if o.Older == nil {
+		o.Older = func(uint16) {}
 	}
 	if o.Connections == 0 {
 		o.Connections = 1024
@@ -119,11 +131,13 @@ type Capture struct {
 	group  errgroup.Group
 	ports  atomic.Pointer[[]Port]
 	// copy begins the copy of a connection, or returns nil when there are too many.
-	copy func(tuple) *replica
+	copy func(id tuple, partial bool) *replica
 
 	packets, connections, older, copied atomic.Uint64
-	// held is the memory of all replicas.
+	// held is the memory of all replicas, and of what sieves have not decided.
 	held atomic.Int64
+	// sieves are the connections of which that is something. Only the reader uses them.
+	sieves map[*connection]struct{}
 
 	mu   sync.Mutex
 	live map[*replica]struct{}
@@ -146,9 +160,9 @@ func Start(ctx context.Context, ports []Port, deliver Deliver, opts Options) (*C
 	}
 	ports = slices.Clone(ports)
 	ctx, cancel := context.WithCancel(ctx)
-	c := &Capture{opts: opts, ring: r, cancel: cancel, live: map[*replica]struct{}{}}
+	c := &Capture{opts: opts, ring: r, cancel: cancel, live: map[*replica]struct{}{}, sieves: map[*connection]struct{}{}}
 	c.ports.Store(&ports)
-	c.copy = func(id tuple) *replica { return c.replicate(ctx, id, deliver) }
+	c.copy = func(id tuple, partial bool) *replica { return c.replicate(ctx, id, partial, deliver) }
 	c.group.Go(func() error {
 		defer cancel()
 		return c.read(ctx, newTracker(c))
@@ -225,9 +239,9 @@ func (c *Capture) report(told Stats) Stats {
 }
 
 // replicate begins a copy, or returns nil when there are too many.
-func (c *Capture) replicate(ctx context.Context, id tuple, deliver Deliver) *replica {
+func (c *Capture) replicate(ctx context.Context, id tuple, partial bool, deliver Deliver) *replica {
 	ctx, abort := context.WithCancel(ctx)
-	r := newReplica(id, &c.held, abort)
+	r := newReplica(id, partial, &c.held, abort)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.live) >= c.opts.Connections {
@@ -253,25 +267,28 @@ func (c *Capture) remove(r *replica) {
 // crowd keeps the copies within their memory: the one that keeps most is given up.
 func (c *Capture) crowd() {
 	for c.held.Load() > int64(c.opts.Memory) {
-		r := c.largest()
-		if r == nil {
+		r, size := c.largest()
+		undecided, weight := c.heaviest()
+		switch {
+		case weight > size:
+			undecided.giveUp("no memory for what is undecided")
+		case r == nil:
 			return
+		default:
+			r.drop()
+			c.lost(r.tuple, "not read fast enough")
 		}
-		r.drop()
-		c.lost(r.tuple, "not read fast enough")
 	}
 }
 
 // largest returns the copy that keeps most and is not given up.
-func (c *Capture) largest() *replica {
+func (c *Capture) largest() (most *replica, size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var most *replica
-	size := 0
 	for r := range c.live {
 		if n := r.size(); n > size {
 			most, size = r, n
 		}
 	}
-	return most
+	return most, size
 }

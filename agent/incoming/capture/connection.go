@@ -16,7 +16,12 @@ type connection struct {
 	first uint32
 	// head is what came before it was decided whether to copy.
 	head []byte
-	// replica is nil until that is decided.
+	// sieve picks what is copied, nil for all. weight is the memory of what it has not decided, deaf says that it picks nothing
+	// more, and begun that there was a byte.
+	sieve       Sieve
+	weight      int
+	deaf, begun bool
+	// replica is nil until something is copied. With a sieve it may be over before the connection.
 	replica *replica
 	how     ending
 	// forgetting: the tracker is making the assembler drop it; forgotten: the assembler has.
@@ -44,7 +49,7 @@ func (c *connection) ReassembledSG(sg reassembly.ScatterGather, ac reassembly.As
 	if dir == reassembly.TCPDirServerToClient || c.how != underWay {
 		return
 	}
-	if skip > 0 {
+	if skip > 0 && !c.deaf {
 		c.giveUp("gap")
 		return
 	}
@@ -59,11 +64,18 @@ func (c *connection) ReassembledSG(sg reassembly.ScatterGather, ac reassembly.As
 		c.finish(byRST)
 		return
 	}
+	if c.sieve != nil && !c.deaf {
+		c.sieve.End(c.keep)
+	}
 	c.finish(byFIN)
 }
 
 // take adds bytes to the copy, or to what is known before there is one.
 func (c *connection) take(b []byte) {
+	if c.sieve != nil {
+		c.sift(b)
+		return
+	}
 	if c.replica == nil {
 		// The assembler uses the memory of b again.
 		c.head = append(c.head, b...)
@@ -88,7 +100,7 @@ func (c *connection) begin() {
 	}
 	head := c.head
 	c.head = nil
-	if c.replica = c.capture.copy(c.tuple); c.replica == nil {
+	if c.replica = c.capture.copy(c.tuple, false); c.replica == nil {
 		c.giveUp("too many copies")
 		return
 	}
@@ -99,7 +111,7 @@ func (c *connection) begin() {
 // ReassemblyComplete says that the assembler drops the connection.
 func (c *connection) ReassemblyComplete(reassembly.AssemblerContext) bool {
 	c.forgotten = true
-	if c.how == underWay && (c.replica != nil || len(c.head) > 0) {
+	if c.how == underWay && !c.deaf && (c.replica != nil || len(c.head) > 0 || c.begun) {
 		c.giveUp("idle")
 	}
 	c.finish(byFIN)
@@ -112,6 +124,7 @@ func (c *connection) giveUp(why string) {
 		return
 	}
 	c.how, c.head = givenUp, nil
+	c.weigh(0)
 	if c.replica != nil {
 		c.replica.drop()
 	}
@@ -123,6 +136,7 @@ func (c *connection) finish(how ending) {
 		return
 	}
 	c.how = how
+	c.weigh(0)
 	if c.replica != nil {
 		c.replica.end(how)
 	}

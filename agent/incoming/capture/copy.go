@@ -36,6 +36,8 @@ const (
 // replica is the copy of one connection. The tracker adds bytes and the end; its writer takes them away.
 type replica struct {
 	tuple tuple
+	// partial says that a sieve picks what is copied. Such a copy is over when who reads it ends it, and another one may follow.
+	partial bool
 	// total is the memory of all replicas.
 	total *atomic.Int64
 	// abort ends the writer at once.
@@ -51,8 +53,8 @@ type replica struct {
 	late   *time.Timer
 }
 
-func newReplica(id tuple, total *atomic.Int64, abort context.CancelFunc) *replica {
-	return &replica{tuple: id, total: total, abort: abort, wake: make(chan struct{}, 1)}
+func newReplica(id tuple, partial bool, total *atomic.Int64, abort context.CancelFunc) *replica {
+	return &replica{tuple: id, partial: partial, total: total, abort: abort, wake: make(chan struct{}, 1)}
 }
 
 // add queues a copy of b. After the end it does nothing.
@@ -74,6 +76,17 @@ func (r *replica) add(b []byte) {
 		r.hold(cap(chunk))
 	}
 	r.notify()
+}
+
+// close ends a copy that is not read any more, unless something waits, and says whether it did.
+func (r *replica) close() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.chunks) > 0 || r.ending != underWay {
+		return false
+	}
+	r.ending = byFIN
+	return true
 }
 
 // end says how the connection is over; what was added is still written. The first end counts.
@@ -168,7 +181,11 @@ func (r *replica) run(ctx context.Context, deliver Deliver, log *zap.Logger) {
 		defer close(drained)
 		_, _ = io.Copy(io.Discard, conn)
 	}()
-	how, err := r.write(ctx, conn)
+	var over chan struct{}
+	if r.partial {
+		over = drained
+	}
+	how, err := r.write(ctx, conn, over)
 	if err == nil && how == byFIN {
 		err = conn.CloseWrite()
 	}
@@ -180,8 +197,9 @@ func (r *replica) run(ctx context.Context, deliver Deliver, log *zap.Logger) {
 	_ = conn.Close()
 }
 
-// write writes what is added until the end, and returns the end.
-func (r *replica) write(ctx context.Context, w io.Writer) (ending, error) {
+// write writes what is added until the end, and returns the end. over, if
+// any, is closed when whoever reads the copy has ended it.
+func (r *replica) write(ctx context.Context, w io.Writer, over <-chan struct{}) (ending, error) {
 	for {
 		chunk, how := r.take()
 		if how != underWay {
@@ -197,6 +215,10 @@ func (r *replica) write(ctx context.Context, w io.Writer) (ending, error) {
 		}
 		select {
 		case <-r.wake:
+		case <-over:
+			if r.close() {
+				return byFIN, nil
+			}
 		case <-ctx.Done():
 			return underWay, context.Cause(ctx)
 		}

@@ -100,6 +100,7 @@ func (t *tracker) begin(old *connection) *connection {
 	}
 	delete(t.leftOut, s.tuple)
 	c := &connection{capture: t.capture, tuple: s.tuple, hosts: s.hosts, first: s.tcp.Seq}
+	c.sieve = t.capture.opts.Sieve(s.tuple.to.Port())
 	t.open[s.tuple] = c
 	return c
 }
@@ -111,8 +112,10 @@ func (t *tracker) pass() {
 	switch {
 	case s.tcp.RST || s.tcp.FIN:
 		delete(t.leftOut, s.tuple)
-	case !known && !s.tcp.SYN:
+	case !known && !s.tcp.SYN && len(s.tcp.Payload) > 0:
+		// The last acknowledgement of a connection that was forgotten carries nothing.
 		t.capture.older.Add(1)
+		t.capture.opts.Older(s.tuple.to.Port())
 		t.leaveOut(s.tuple)
 	}
 }
@@ -126,7 +129,7 @@ func (t *tracker) leaveOut(id tuple) {
 
 // settle forgets c when it is over.
 func (t *tracker) settle(c *connection) {
-	if c.how == underWay && c.replica != nil && c.replica.over() {
+	if c.how == underWay && c.sieve == nil && c.replica != nil && c.replica.over() {
 		c.how = givenUp
 	}
 	if c.how == underWay || t.open[c.tuple] != c {
