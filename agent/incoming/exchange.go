@@ -130,7 +130,11 @@ func (x *exchange) run() {
 
 // answer passes the response on.
 func (x *exchange) answer() {
-	end, err := x.respond(&x.in, x.turn.method, x.settle)
+	end, err := x.respond(&x.in, x.turn.method, func(res *http1.Response) {
+		if res.Switched {
+			x.settle()
+		}
+	})
 	switch {
 	case err != nil:
 		x.giveUp()

@@ -180,7 +180,12 @@ func (l *leg) run() {
 			l.passRest()
 			return
 		}
-		end, err := l.respond(&l.in, t.method, func() { l.settle() })
+		end, err := l.respond(&l.in, t.method, func(res *http1.Response) {
+			if res.Switched || res.Close || t.last {
+				l.settle()
+				t.finish()
+			}
+		})
 		if err != nil {
 			l.ended(err)
 			return
@@ -239,9 +244,9 @@ const (
 	odd
 )
 
-// respond passes one response on to the client, and the interim ones before it. switches is called before the client
-// learns that the protocol is another one from here on. On odd, nothing of the odd part was passed on yet.
-func (v *conversation) respond(in *inbox, method string, switches func()) (ending, error) {
+// respond passes one response on to the client, and the interim ones before it. final is called with the head of the
+// final one before the client hears of that. On odd, nothing of the odd part was passed on yet.
+func (v *conversation) respond(in *inbox, method string, final func(*http1.Response)) (ending, error) {
 	for {
 		res, err := http1.ParseResponse(in.bytes(), method)
 		if err != nil {
@@ -256,16 +261,18 @@ func (v *conversation) respond(in *inbox, method string, switches func()) (endin
 			}
 			continue
 		}
+		if !res.Interim {
+			final(res)
+		}
 		if res.Switched {
-			switches()
 			return switched, nil
 		}
 		scanner := res.Body.Scanner()
 		n, done, err := scanner.Take(in.bytes()[len(res.Raw):])
 		n += len(res.Raw)
-		interim, final := res.Interim, answered
-		if res.Close || res.Body.Kind == http1.UntilClose {
-			final = last
+		interim, end := res.Interim, answered
+		if res.Close {
+			end = last
 		}
 		if werr := v.toClient(in.bytes()[:n]); werr != nil {
 			return odd, werr
@@ -285,7 +292,7 @@ func (v *conversation) respond(in *inbox, method string, switches func()) (endin
 				return last, nil
 			}
 		}
-		return final, err
+		return end, err
 	}
 }
 
