@@ -3,7 +3,9 @@
 package incoming
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -13,7 +15,6 @@ import (
 	"go.uber.org/zap"
 
 	"podstep.dev/agent/incoming/sieve"
-	"podstep.dev/internal/filter"
 	"podstep.dev/internal/http1"
 	"podstep.dev/internal/splice"
 	"podstep.dev/internal/wire"
@@ -23,8 +24,6 @@ const (
 	// firstPatience is for a client's first bytes, before it is taken for one that waits for the server to speak first. It is
 	// connected to one then, and loses nothing when it was only slow.
 	firstPatience = 2 * time.Millisecond
-	// bodyPatience is for a body that a filter looks into; what comes later is judged by what there is.
-	bodyPatience = 5 * time.Second
 	// lingering is how long a client may still send to a connection that was ended for it.
 	lingering = 2 * time.Second
 )
@@ -41,19 +40,24 @@ type conversation struct {
 	// turn is the request that was passed on last.
 	turn *turn
 	// seats number this connection in the links of the sessions that had requests of it.
-	seats  map[*Subscriptions]uint64
-	parted bool
+	seats map[*Subscriptions]uint64
 	// said is closed when nothing more is read of the client.
 	said chan struct{}
 	// raw is where all that the client sends goes, once that is decided.
 	raw atomic.Pointer[rawParty]
 	// closing says that no further request is answered.
 	closing atomic.Bool
-	// elsewhere says that a debuggee answered last, asked that there was a request, and told that sessions with filters
-	// know that they miss what comes.
-	elsewhere, asked, told atomic.Bool
+	// asked says that there was a request, and told that sessions with filters know that they miss what comes.
+	asked, told atomic.Bool
 
+	// mu is held too while a leg's state changes, and while raw is set.
 	mu sync.Mutex
+	// elsewhere says that a debuggee has the request that was passed on last: what the target says of itself then, or the end of its
+	// connection, is not for the client.
+	elsewhere bool
+	// parted says that the client has no more to say; giving that the target, which is to learn that after it, is being given a request that a
+	// debuggee was asked for.
+	parted, giving bool
 	// target is the connection to the target, if there is one; greeted the one to a debuggee that nothing was said on.
 	target, greeted *leg
 	// stream is the request's that a debuggee answers.
@@ -65,11 +69,18 @@ type conversation struct {
 // rawParty is a party that gets plain bytes.
 type rawParty struct{ splice.Conn }
 
+// partyError says that whoever is to answer takes no more. What it said before, or still says, is the client's.
+type partyError struct{ error }
+
+func (e *partyError) Unwrap() error { return e.error }
+
 // turn is a request that somebody answers.
 type turn struct {
 	method string
-	// switches says that it may be answered by another protocol, closes that no other request follows.
-	switches, closes bool
+	// switches says that it may be answered by another protocol.
+	switches bool
+	// last says that the client takes it for the last one on the connection.
+	last bool
 	// done is closed when it is answered, or nobody will.
 	done chan struct{}
 	once sync.Once
@@ -78,7 +89,7 @@ type turn struct {
 func (t *turn) finish() { t.once.Do(func() { close(t.done) }) }
 
 func newTurn(r *http1.Request) *turn {
-	return &turn{method: strings.Clone(r.Method), switches: r.Switch, closes: r.Close, done: make(chan struct{})}
+	return &turn{method: strings.Clone(r.Method), switches: r.Switch, last: r.Close, done: make(chan struct{})}
 }
 
 // converse serves a connection of requests until it is over.
@@ -89,11 +100,15 @@ func (c *connection) converse() {
 	stop := contextAfter(c.life, v.reset)
 	defer stop()
 	err := v.read()
-	if err != nil {
+	spent := errors.As(err, new(*partyError))
+	if err != nil && !spent {
 		v.reset()
 	}
 	close(v.said)
 	v.part()
+	if spent {
+		v.drain()
+	}
 	v.others.Wait()
 	_ = v.client.conn.Close()
 	c.log.Debug("connection ended", zap.Error(err))
@@ -105,37 +120,46 @@ func (v *conversation) read() error {
 	for {
 		req, err := v.head()
 		switch end := v.in.end; {
-		case errors.Is(end, io.EOF) && len(v.in.bytes()) == 0:
+		case errors.Is(end, io.EOF) && v.nothing():
 			v.part()
 		case end != nil && !errors.Is(end, io.EOF) && !v.closing.Load():
 			return end
 		}
 		v.await()
-		raw := v.raw.Load()
 		switch {
 		case v.closing.Load():
 			return v.discard()
-		case raw != nil:
-			return v.sendRaw(raw)
-		case errors.Is(err, io.EOF) && len(v.in.bytes()) == 0:
+		case v.raw.Load() != nil:
+			return v.sendRaw()
+		case errors.Is(err, io.EOF) && v.nothing():
 			return nil
 		case err != nil:
 			v.log.Debug("no request", zap.Error(err))
 			if string(v.in.bytes()) != "\r\n" {
 				v.tellUnread(v.why(err))
 			}
-			if raw, err = v.rawParty(); err != nil {
-				return err
-			}
-			return v.sendRaw(raw)
+			return v.passRaw()
 		}
-		if !v.withdraw() {
-			return v.sendRaw(v.raw.Load())
+		if v.greeted != nil && !v.greeted.withdraw() {
+			return v.sendRaw()
 		}
-		if err := v.pass(req); err != nil {
+		if more, err := v.pass(req); err != nil || !more {
 			return err
 		}
 	}
+}
+
+// nothing says that what the client sent is no beginning of anything: an empty line may follow a request, which the target does not know of
+// when that was a debuggee's.
+func (v *conversation) nothing() bool {
+	p := v.in.bytes()
+	return len(p) == 0 || len(p) <= 2 && string(p) == "\r\n"[:len(p)] && v.isElsewhere()
+}
+
+func (v *conversation) isElsewhere() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.elsewhere
 }
 
 // begin waits a moment for the client. One that says nothing may wait for the server's first words, so it is connected to the
@@ -147,7 +171,7 @@ func (v *conversation) begin() {
 	v.in.put(v.client.kept)
 	v.in.end = v.client.end
 	v.client.drop()
-	if len(v.in.bytes()) > 0 || v.in.end != nil {
+	if len(v.in.bytes()) > 0 || v.in.end != nil && !errors.Is(v.in.end, io.EOF) {
 		return
 	}
 	if st := v.all(); st != nil && v.greet(st) != nil {
@@ -184,8 +208,8 @@ func (v *conversation) await() {
 	}
 }
 
-// pass passes one request on to whoever it is for.
-func (v *conversation) pass(req *http1.Request) error {
+// pass passes one request on to whoever it is for, and says whether others may follow.
+func (v *conversation) pass(req *http1.Request) (more bool, err error) {
 	v.asked.Store(true)
 	st := v.route(req)
 	// The route may have read the body, so that the head has moved.
@@ -193,81 +217,115 @@ func (v *conversation) pass(req *http1.Request) error {
 	scanner := req.Body.Scanner()
 	n, whole, err := scanner.Take(v.in.bytes()[raw:])
 	if err != nil {
-		return err
+		return false, v.passRaw()
 	}
-	first := v.in.bytes()[:raw+n]
-	v.turn = newTurn(req)
-	up, err := v.ask(st, req, first, whole)
-	if err != nil {
-		return err
+	t := newTurn(req)
+	up, err := v.ask(st, req, t, v.in.bytes()[:raw+n], whole)
+	switch {
+	case errors.Is(err, errOver) && v.raw.Load() != nil:
+		// The target has just ended the connection, or said something unasked.
+		return false, v.sendRaw()
+	case err != nil:
+		return false, err
 	}
+	v.turn = t
 	v.in.skip(raw + n)
 	if !whole {
-		// An error of the bytes themselves ends the connection: nobody knows where a next request begins.
 		if err := v.in.body(scanner, up.write); err != nil {
-			return err
+			return false, v.brokenOff(up, err)
 		}
 	}
 	up.finish()
-	return nil
+	return true, nil
+}
+
+// brokenOff sees to a request whose end does not come, or cannot be told.
+func (v *conversation) brokenOff(up *upload, err error) error {
+	switch malformed := errors.Is(err, http1.ErrOdd) || errors.Is(err, http1.ErrLong); {
+	case v.closing.Load():
+		return v.discard()
+	case errors.Is(err, io.EOF):
+		up.finish()
+		v.part()
+		v.await()
+		return nil
+	case malformed && up.isTargets():
+		// As the target would get it from the client itself. A debuggee is not to get what may be others' requests.
+		v.mu.Lock()
+		target := v.target
+		v.mu.Unlock()
+		target.settle()
+		return v.sendRaw()
+	}
+	return err
 }
 
 // give passes a request's beginning on to the target.
-func (v *conversation) give(first []byte) (*upload, error) {
-	target, err := v.turnToTarget(v.turn)
+func (v *conversation) give(t *turn, first []byte) (*upload, error) {
+	if v.isElsewhere() {
+		first = withoutEmptyLine(first)
+	}
+	target, err := v.turnToTarget(t)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := target.conn.Write(first); err != nil {
-		return nil, err
+		return nil, &partyError{fmt.Errorf("pass a request on: %w", err)}
 	}
 	return straight(target.conn), nil
 }
+
+// withoutEmptyLine leaves off what ended the request before, of which the connection does not know.
+func withoutEmptyLine(request []byte) []byte { return bytes.TrimPrefix(request, []byte("\r\n")) }
 
 // turnToTarget has the target answer a request, on a new connection if it has ended an idle one.
 func (v *conversation) turnToTarget(t *turn) (*leg, error) {
 	for {
 		target, err := v.toTarget()
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
-		case target.expect(t):
-			v.elsewhere.Store(false)
+		}
+		if target.expect(t) {
 			return target, nil
-		case v.raw.Load() != nil:
-			return nil, errOver
 		}
 	}
 }
 
-// sendRaw sends all that the client says to one party until its end.
-func (v *conversation) sendRaw(raw *rawParty) error {
-	err := v.in.rest(func(p []byte) error {
-		_, err := raw.Write(p)
-		return err
-	})
-	if errors.Is(err, io.EOF) {
-		_ = raw.CloseWrite()
-		return nil
-	}
-	return err
-}
-
-// rawParty chooses who gets what is no request, or none that can be told apart.
-func (v *conversation) rawParty() (*rawParty, error) {
+// passRaw chooses who gets what is no request, or none that can be told apart, and all that comes after it.
+func (v *conversation) passRaw() error {
 	l := v.greeted
 	if st := v.all(); l == nil && st != nil {
 		l = v.greet(st)
 	}
 	if l == nil {
 		var err error
-		if l, err = v.toTarget(); err != nil {
-			return nil, err
+		if l, err = v.toTarget(); err != nil && v.raw.Load() == nil {
+			return err
 		}
 	}
-	raw := &rawParty{l.conn}
-	v.raw.Store(raw)
-	return raw, nil
+	if l != nil {
+		l.settle()
+	}
+	return v.sendRaw()
+}
+
+// sendRaw sends all that the client says to the one party until its end.
+func (v *conversation) sendRaw() error {
+	raw := v.raw.Load()
+	if raw == nil {
+		return errOver
+	}
+	err := v.in.rest(func(p []byte) error {
+		if _, err := raw.Write(p); err != nil {
+			return &partyError{fmt.Errorf("pass on: %w", err)}
+		}
+		return nil
+	})
+	if errors.Is(err, io.EOF) {
+		_ = raw.CloseWrite()
+		return nil
+	}
+	return err
 }
 
 // why says what it is about the client's bytes that no request can be told apart in them.
@@ -312,112 +370,54 @@ func (v *conversation) greet(st *steal) *leg {
 	return l
 }
 
-// withdraw ends the connection to a debuggee that nothing was said on, because the client speaks HTTP. It returns false when something
-// was.
-func (v *conversation) withdraw() bool {
-	if v.greeted == nil {
-		return true
-	}
-	if !v.greeted.withdraw() {
-		return false
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.greeted = nil
-	return true
-}
-
 // discard reads what a client still sends to a connection that was ended for it.
 func (v *conversation) discard() error {
-	_ = v.client.conn.SetReadDeadline(time.Now().Add(lingering))
+	v.in.limit(lingering)
+	v.throwAway()
+	return nil
+}
+
+// drain throws away what the client says to a party that takes no more, until that has had its last word and a moment longer.
+func (v *conversation) drain() {
+	var last sync.WaitGroup
+	last.Go(func() {
+		v.others.Wait()
+		v.in.limit(lingering)
+	})
+	v.throwAway()
+	if end := v.in.end; !errors.Is(end, io.EOF) && !isTimeout(end) {
+		v.reset()
+	}
+	last.Wait()
+}
+
+func (v *conversation) throwAway() {
 	for v.in.end == nil {
 		v.in.skip(len(v.in.bytes()))
 		_ = v.in.fill()
 	}
-	return nil
 }
 
 // part tells everybody, once, that the client has no more to say.
 func (v *conversation) part() {
-	if v.parted {
+	v.mu.Lock()
+	was := v.parted
+	v.parted = true
+	var legs []*leg
+	for _, l := range []*leg{v.target, v.greeted} {
+		// One that is being given a request learns it when it has all of that.
+		if l != nil && !v.giving {
+			legs = append(legs, l)
+		}
+	}
+	v.mu.Unlock()
+	if was {
 		return
 	}
-	v.parted = true
 	for s, seat := range v.seats {
 		s.opts.Closed(seat)
 	}
-	v.mu.Lock()
-	legs := []*leg{v.target, v.greeted}
-	v.mu.Unlock()
 	for _, l := range legs {
-		if l != nil {
-			_ = l.conn.CloseWrite()
-			l.in.alone()
-		}
+		l.part()
 	}
-}
-
-// route says whose a request is; nil: the target's.
-func (v *conversation) route(req *http1.Request) *steal {
-	for _, st := range v.claimed() {
-		if st.filter != nil && !v.matches(st.filter, req) {
-			continue
-		}
-		if st.probes.isProbe(req) || !st.takes() {
-			return nil
-		}
-		return st
-	}
-	return nil
-}
-
-// matches asks a filter, and lets it look into the body if need be.
-func (v *conversation) matches(f *filter.Matcher, req *http1.Request) bool {
-	about := sieve.About(req)
-	switch f.Match(about) {
-	case filter.Yes:
-		return true
-	case filter.No:
-		return false
-	}
-	body, complete := v.peek(req)
-	return f.MatchBody(about, body, complete) == filter.Yes
-}
-
-// peek waits for as much of a request's content as a filter may look into. req may be older than the bytes are then.
-func (v *conversation) peek(req *http1.Request) (content []byte, complete bool) {
-	var raw []byte
-	head := len(req.Raw)
-	_ = v.client.conn.SetReadDeadline(time.Now().Add(bodyPatience))
-	defer func() { _ = v.client.conn.SetReadDeadline(time.Time{}) }()
-	for {
-		scanner := req.Body.Scanner()
-		n, done, err := scanner.Take(v.in.bytes()[head:])
-		raw = v.in.bytes()[head : head+n]
-		if done || err != nil || n >= filter.MaxBody {
-			break
-		}
-		if err := v.in.fill(); err != nil {
-			if isTimeout(err) {
-				v.in.end = nil
-			}
-			break
-		}
-	}
-	return sieve.Content(req.Body, raw)
-}
-
-// all is the claim of a session that takes all requests, if there is one.
-func (v *conversation) all() *steal {
-	for _, st := range v.claimed() {
-		if st.filter == nil {
-			return st
-		}
-	}
-	return nil
-}
-
-// takes says whether it makes sense to ask the session's adapter now.
-func (st *steal) takes() bool {
-	return st.params.OnPause == wire.PauseHold || st.params.OnPause == wire.PauseReject || st.session.paused.Load() == nil
 }

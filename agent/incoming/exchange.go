@@ -31,9 +31,9 @@ type exchange struct {
 
 // ask passes a request's beginning on to the adapter of the session whose it is, nil for the target; what becomes of it is known later. What
 // cannot be kept for the target is the target's.
-func (v *conversation) ask(st *steal, req *http1.Request, first []byte, whole bool) (*upload, error) {
+func (v *conversation) ask(st *steal, req *http1.Request, t *turn, first []byte, whole bool) (*upload, error) {
 	if st == nil || !st.session.visit() {
-		return v.give(first)
+		return v.give(t, first)
 	}
 	// What is not whole yet may grow to all that is kept of one.
 	reserved := len(first)
@@ -42,7 +42,12 @@ func (v *conversation) ask(st *steal, req *http1.Request, first []byte, whole bo
 	}
 	if !v.memory.firsts.takeAll(reserved) {
 		st.session.visits.Done()
-		return v.give(first)
+		return v.give(t, first)
+	}
+	if !v.turnElsewhere() {
+		v.memory.firsts.give(reserved)
+		st.session.visits.Done()
+		return nil, errOver
 	}
 	kept := append(make([]byte, 0, reserved), first...)
 	h := wire.Header{
@@ -54,11 +59,11 @@ func (v *conversation) ask(st *steal, req *http1.Request, first []byte, whole bo
 		v.memory.firsts.give(reserved)
 		st.session.visits.Done()
 		v.log.Debug("passthrough", zap.Error(err))
-		return v.give(first)
+		return v.give(t, first)
 	}
 	x := &exchange{
-		conversation: v, st: st, id: h.Request, stream: stream, await: await, turn: v.turn, again: st.mayRepeat(req),
-		up: newUpload(stream, v.turn.switches, v.memory.firsts, kept),
+		conversation: v, st: st, id: h.Request, stream: stream, await: await, turn: t, again: st.mayRepeat(req),
+		up: newUpload(stream, t.switches, v.memory.firsts, kept),
 	}
 	x.in.src, x.in.buffers = stream, v.memory.buffers
 	v.mu.Lock()
@@ -110,7 +115,6 @@ func (x *exchange) run() {
 		return
 	}
 	x.up.delivered()
-	x.elsewhere.Store(true)
 	x.log.Debug("delivered", zap.Uint64("request", x.id))
 	var outcome wire.Outcome
 	err := wire.ReadFrame(x.stream, &outcome)
@@ -130,13 +134,17 @@ func (x *exchange) run() {
 
 // answer passes the response on.
 func (x *exchange) answer() {
-	end, err := x.respond(&x.in, x.turn.method, func() { x.raw.Store(&rawParty{x.stream}) })
+	end, err := x.respond(&x.in, x.turn.method, func(res *http1.Response) {
+		if res.Switched {
+			x.settle()
+		}
+	})
 	switch {
 	case err != nil:
 		x.giveUp()
 		return
 	case end == odd || end == switched:
-		x.raw.Store(&rawParty{x.stream})
+		x.settle()
 		x.turn.finish()
 		if err := x.in.rest(x.toClient); !errors.Is(err, io.EOF) {
 			x.reset()
@@ -146,7 +154,7 @@ func (x *exchange) answer() {
 		<-x.said
 		_ = x.stream.Close()
 		return
-	case end == last || x.turn.closes:
+	case end == last, x.turn.last:
 		x.endClient()
 	}
 	x.up.answered()
@@ -163,15 +171,33 @@ func (x *exchange) answer() {
 	_ = x.stream.Close()
 }
 
+// settle has all that the client says from here on go to the debuggee.
+func (x *exchange) settle() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.raw.Load() == nil {
+		x.raw.Store(&rawParty{x.stream})
+	}
+}
+
 // toTarget has the target answer instead.
 func (x *exchange) toTarget() {
+	x.mu.Lock()
+	x.giving = true
+	x.mu.Unlock()
 	target, err := x.turnToTarget(x.turn)
-	if err == nil {
-		err = x.up.turnTo(target.conn)
-	}
 	if err != nil {
 		x.log.Debug("passthrough failed", zap.Error(err))
 		x.giveUp()
+		return
+	}
+	x.up.turnTo(target.conn)
+	x.mu.Lock()
+	x.giving = false
+	parted := x.parted
+	x.mu.Unlock()
+	if parted {
+		target.part()
 	}
 }
 
@@ -184,7 +210,7 @@ func (x *exchange) giveUp() {
 
 // failed has the target answer a request that the debuggee did not, or says that nobody does.
 func (x *exchange) failed(f wire.Failure) {
-	if f.Fallback && x.up.isKept() {
+	if f.Fallback && x.up.keep() {
 		x.toTarget()
 		return
 	}
@@ -210,5 +236,5 @@ func (x *exchange) failed(f wire.Failure) {
 func (x *exchange) endClient() {
 	x.closing.Store(true)
 	_ = x.client.conn.CloseWrite()
-	_ = x.client.conn.SetReadDeadline(time.Now().Add(lingering))
+	x.conversation.in.limit(lingering)
 }

@@ -5,7 +5,7 @@ package incoming
 import (
 	"errors"
 	"io"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"podstep.dev/internal/http1"
@@ -33,19 +33,38 @@ type inbox struct {
 	hungry bool
 	// end is what the direction ended with.
 	end error
-	// lone says that the other direction is over, so that this one may not be idle for long.
-	lone atomic.Bool
+	mu  sync.Mutex
+	// lone says that the other direction is over, so that this one may not be idle for long; limited that it ends soon anyway.
+	lone, limited bool
 }
 
 // alone bounds how long nothing may come from here on, and is called when the other direction has ended.
 func (b *inbox) alone() {
-	b.lone.Store(true)
+	b.mu.Lock()
+	b.lone = true
+	b.mu.Unlock()
 	b.bound()
 }
 
+// limit ends the direction after so long.
+func (b *inbox) limit(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limited = true
+	b.setDeadline(d)
+}
+
 func (b *inbox) bound() {
-	if c, ok := b.src.(interface{ SetReadDeadline(time.Time) error }); ok && b.lone.Load() {
-		_ = c.SetReadDeadline(time.Now().Add(loneIdle))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.lone && !b.limited {
+		b.setDeadline(loneIdle)
+	}
+}
+
+func (b *inbox) setDeadline(d time.Duration) {
+	if c, ok := b.src.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = c.SetReadDeadline(time.Now().Add(d))
 	}
 }
 

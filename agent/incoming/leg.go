@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"sync"
 
 	"podstep.dev/internal/http1"
 	"podstep.dev/internal/splice"
@@ -33,7 +32,8 @@ type leg struct {
 	conn splice.Conn
 	in   inbox
 
-	mu sync.Mutex
+	// What is here is guarded by the conversation's mu.
+
 	// turn is the request that is answered, nil when there is none.
 	turn *turn
 	// over says that nothing more comes of it.
@@ -52,23 +52,41 @@ func (v *conversation) newLeg(conn splice.Conn, free func()) *leg {
 	return l
 }
 
-// toTarget returns the connection to the target, made if need be.
+// toTarget returns the connection to the target, made if need be. It is called by one at a time: whoever has a request for it.
 func (v *conversation) toTarget() (*leg, error) {
 	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.target != nil && !v.target.isOver() {
-		return v.target, nil
+	target, over := v.target, v.dead || v.raw.Load() != nil
+	usable := target != nil && !target.over
+	v.mu.Unlock()
+	switch {
+	case over:
+		return nil, errOver
+	case usable:
+		return target, nil
 	}
 	conn, err := v.dial(v.life)
 	if err != nil {
 		return nil, err
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	if v.dead {
 		splice.Reset(conn)
 		return nil, errOver
 	}
 	v.target = v.newLeg(conn, conn.free)
 	return v.target, nil
+}
+
+// turnElsewhere says that a debuggee is asked for the next answer, and whether that can still be.
+func (v *conversation) turnElsewhere() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.dead || v.raw.Load() != nil {
+		return false
+	}
+	v.elsewhere = true
+	return true
 }
 
 // expect says that a request is answered next, and whether that can still be.
@@ -78,34 +96,72 @@ func (l *leg) expect(t *turn) bool {
 	if l.over {
 		return false
 	}
-	l.turn = t
+	l.turn, l.elsewhere = t, false
 	return true
 }
 
-func (l *leg) isOver() bool {
+// settle has all that the client says from here on go to this leg, and says whether that can still be.
+func (l *leg) settle() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.over
+	if l.over || l.raw.Load() != nil {
+		return false
+	}
+	l.elsewhere = false
+	l.raw.Store(&rawParty{l.conn})
+	return true
 }
 
-// finish takes the leg out of use, and returns the request that it should have answered and whether it was in use.
-func (l *leg) finish() (t *turn, used bool) {
+// speak says whether what comes of the leg is for the client; if it is no answer, all is plain bytes from here on.
+func (l *leg) speak() (t *turn, may bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t, used = l.turn, !l.over
-	l.turn, l.over = nil, true
-	return t, used
+	t = l.turn
+	if l.over || t == nil && l.elsewhere {
+		l.over = true
+		return nil, false
+	}
+	if t == nil && l.raw.Load() == nil {
+		l.raw.Store(&rawParty{l.conn})
+	}
+	return t, true
+}
+
+// passRest passes on the rest of what is said as plain bytes; the request that it answers, if any, is over with it.
+func (l *leg) passRest() {
+	l.mu.Lock()
+	t := l.turn
+	if l.raw.Load() == nil {
+		l.raw.Store(&rawParty{l.conn})
+	}
+	l.turn, l.elsewhere = nil, false
+	l.mu.Unlock()
+	if t != nil {
+		t.finish()
+	}
+	l.ended(l.in.rest(l.toClient))
 }
 
 // withdraw ends a leg that nothing was said on. It returns false when something was.
 func (l *leg) withdraw() bool {
-	if l.raw.Load() != nil {
+	l.mu.Lock()
+	used := l.raw.Load() != nil
+	if !used {
+		l.over, l.greeted = true, nil
+	}
+	l.mu.Unlock()
+	if used {
 		return false
 	}
-	l.finish()
 	_ = l.conn.CloseWrite()
 	splice.Reset(l.conn)
 	return true
+}
+
+// part tells the leg that the client has no more to say.
+func (l *leg) part() {
+	_ = l.conn.CloseWrite()
+	l.in.alone()
 }
 
 // run passes on what comes until it ends.
@@ -115,64 +171,71 @@ func (l *leg) run() {
 			l.ended(err)
 			return
 		}
-		turn := l.answering()
-		if turn == nil {
+		t, may := l.speak()
+		switch {
+		case !may:
+			// A debuggee answers: what is said unasked is not for the client.
+			_ = l.conn.Close()
+			return
+		case t == nil:
 			// It speaks first, or says why it ends, or is of another protocol.
 			if !l.asked.Load() && !bytes.HasPrefix(l.in.bytes(), []byte("HTTP/1.")) {
 				l.tellUnread(wire.UnreadServer)
 			}
-			l.passRaw()
+			l.passRest()
 			return
 		}
-		end, err := l.respond(&l.in, turn.method, func() { l.raw.Store(&rawParty{l.conn}) })
+		end, err := l.respond(&l.in, t.method, func(res *http1.Response) {
+			if res.Switched || res.Close || t.last {
+				l.settle()
+				t.finish()
+			}
+		})
 		if err != nil {
 			l.ended(err)
 			return
 		}
-		if end == odd || end == switched {
+		if end != answered || t.last || len(l.in.bytes()) > 0 {
 			if end == odd {
 				l.tellUnread(wire.UnreadOdd)
 			}
-			l.passRaw()
+			// No other request is answered here, or nobody can tell which. What the client sends all the same is the target's affair.
+			l.passRest()
 			return
 		}
-		l.expect(nil)
-		turn.finish()
+		l.answered()
+		t.finish()
 	}
 }
 
-func (l *leg) answering() *turn {
+func (l *leg) answered() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.turn
+	l.turn = nil
 }
 
-// ended passes the end on, unless a debuggee answered last: then the client has nothing to do with it.
+// ended passes the end on, unless a debuggee answers: then the client has nothing to do with it.
 func (l *leg) ended(err error) {
-	turn, used := l.finish()
-	switch {
-	case !used || turn == nil && l.elsewhere.Load():
-		_ = l.conn.Close()
-		return
-	case errors.Is(err, io.EOF):
+	clean := errors.Is(err, io.EOF)
+	l.mu.Lock()
+	t := l.turn
+	quiet := l.over || t == nil && l.elsewhere
+	l.turn, l.over = nil, true
+	if !quiet && clean && l.raw.Load() == nil {
 		l.raw.Store(&rawParty{l.conn})
+	}
+	l.mu.Unlock()
+	switch {
+	case quiet:
+		_ = l.conn.Close()
+	case clean:
 		l.closeWrite()
 	default:
 		l.reset()
 	}
-	if turn != nil {
-		turn.finish()
+	if t != nil {
+		t.finish()
 	}
-}
-
-// passRaw passes on whatever comes.
-func (l *leg) passRaw() {
-	l.raw.Store(&rawParty{l.conn})
-	if turn := l.answering(); turn != nil {
-		l.expect(nil)
-		turn.finish()
-	}
-	l.ended(l.in.rest(l.toClient))
 }
 
 // ending says how a response ended.
@@ -189,9 +252,9 @@ const (
 	odd
 )
 
-// respond passes one response on to the client, and the interim ones before it. switches is called before the client
-// learns that the protocol is another one from here on. On odd, nothing of the odd part was passed on yet.
-func (v *conversation) respond(in *inbox, method string, switches func()) (ending, error) {
+// respond passes one response on to the client, and the interim ones before it. final is called with the head of the
+// final one before the client hears of that. On odd, nothing of the odd part was passed on yet.
+func (v *conversation) respond(in *inbox, method string, final func(*http1.Response)) (ending, error) {
 	for {
 		res, err := http1.ParseResponse(in.bytes(), method)
 		if err != nil {
@@ -206,16 +269,18 @@ func (v *conversation) respond(in *inbox, method string, switches func()) (endin
 			}
 			continue
 		}
+		if !res.Interim {
+			final(res)
+		}
 		if res.Switched {
-			switches()
 			return switched, nil
 		}
 		scanner := res.Body.Scanner()
 		n, done, err := scanner.Take(in.bytes()[len(res.Raw):])
 		n += len(res.Raw)
-		interim, final := res.Interim, answered
-		if res.Close || res.Body.Kind == http1.UntilClose {
-			final = last
+		interim, end := res.Interim, answered
+		if res.Close {
+			end = last
 		}
 		if werr := v.toClient(in.bytes()[:n]); werr != nil {
 			return odd, werr
@@ -235,7 +300,7 @@ func (v *conversation) respond(in *inbox, method string, switches func()) (endin
 				return last, nil
 			}
 		}
-		return final, err
+		return end, err
 	}
 }
 

@@ -3,6 +3,7 @@
 package incoming
 
 import (
+	"fmt"
 	"io"
 	"sync"
 )
@@ -41,8 +42,8 @@ func (u *upload) write(p []byte) error {
 	for len(p) > 0 {
 		dst, n := u.admit(p)
 		_, err := dst.Write(p[:n])
-		if err != nil && dst != io.Writer(u.stream) {
-			return err
+		if err != nil && (u.stream == nil || dst != io.Writer(u.stream)) {
+			return &partyError{fmt.Errorf("pass a request on: %w", err)}
 		}
 		p = p[n:]
 	}
@@ -96,20 +97,28 @@ func (u *upload) answered() {
 	}
 }
 
-// isKept tells whether the target can have the request.
-func (u *upload) isKept() bool {
+// keep tells whether the target can have the request, all of which is kept then until turnTo or drop.
+func (u *upload) keep() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.kept != nil
+	u.asking = u.kept != nil
+	return u.asking
 }
 
-// turnTo sends what is kept, and everything from here on, to the target.
-func (u *upload) turnTo(target io.Writer) error {
+// turnTo sends what is kept, and everything from here on, to the target. That it takes no more is told to whoever writes on, and to
+// whoever reads the target.
+func (u *upload) turnTo(target io.Writer) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	_, err := target.Write(u.kept)
+	_, _ = target.Write(withoutEmptyLine(u.kept))
 	u.redirect(target)
-	return err
+}
+
+// isTargets tells whether the request is the target's.
+func (u *upload) isTargets() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.stream == nil || u.dst != io.Writer(u.stream) && u.dst != io.Discard
 }
 
 // drop has the rest of the request go nowhere.
