@@ -47,5 +47,8 @@ func Why(b []byte, err error, first bool) wire.Unread {
 	return wire.UnreadOdd
 }
 
-// isTLS tells the first record of a handshake, of any version since SSL 3.0 (RFC 8446 §5.1).
-func isTLS(b []byte) bool { return len(b) > 0 && b[0] == 0x16 && (len(b) == 1 || b[1] == 3) }
+// tlsBegins is the first byte of a handshake's record (RFC 8446 §5.1).
+const tlsBegins = "\x16"
+
+// isTLS tells such a record, of any version since SSL 3.0, if there is more of it than that byte.
+func isTLS(b []byte) bool { return len(b) > 0 && b[0] == tlsBegins[0] && (len(b) == 1 || b[1] == 3) }

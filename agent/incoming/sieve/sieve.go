@@ -118,6 +118,11 @@ func (s *Sieve) takeHead(b []byte, keep Keep) int {
 		s.giveUp(wire.UnreadUpgrade)
 		return len(b)
 	}
+	if !s.begun && string(known) == tlsBegins {
+		// The next byte tells.
+		s.held = []byte(tlsBegins)
+		return len(b)
+	}
 	request, err := http1.ParseRequest(known)
 	switch {
 	case err != nil:

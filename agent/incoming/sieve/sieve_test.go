@@ -130,6 +130,7 @@ func TestTakeLetsWantedRequestsThrough(t *testing.T) {
 		"JSON, broken chunk":    {byBody, mine + torn + post("/b", alice), sifted{Why: wire.UnreadOdd}},
 		"JSON, none of it":      {byBody, post("/a", "") + post("/b", alice), sifted{Kept: []string{post("/b", alice)}}},
 		"TLS":                   {byHeader, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + mine, sifted{Why: wire.UnreadTLS}},
+		"no TLS":                {byHeader, "\x16\x16\x03" + mine, sifted{Why: wire.UnreadOther}},
 		"HTTP/2":                {byHeader, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + mine, sifted{Why: wire.UnreadHTTP2}},
 		"no HTTP":               {byHeader, "\x00\x00\x00\x10" + mine, sifted{Why: wire.UnreadOther}},
 		"a line":                {byHeader, "hello\n" + mine, sifted{Why: wire.UnreadOther}},
