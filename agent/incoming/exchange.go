@@ -35,9 +35,13 @@ func (v *conversation) ask(st *steal, req *http1.Request, t *turn, first []byte,
 	if st == nil || !st.session.visit() {
 		return v.give(t, first)
 	}
-	// What is not whole yet may grow to all that is kept of one.
+	// What is not whole yet may grow, at most to all that is kept of one.
 	reserved := len(first)
-	if !whole {
+	switch {
+	case whole:
+	case req.Body.Kind == http1.Length && req.Body.Length < int64(wire.MaxFirst-len(req.Raw)):
+		reserved = len(req.Raw) + int(req.Body.Length)
+	default:
 		reserved = wire.MaxFirst
 	}
 	if !v.memory.firsts.takeAll(reserved) {

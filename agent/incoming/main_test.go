@@ -9,5 +9,5 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testpod.Main(m, map[string]func(){"flooded agent": floodedAgent, "flooded target": floodedTarget})
+	testpod.Main(m, map[string]func(){"flooded agent": floodedAgent, "flooded target": floodedTarget, "conversing agent": conversingAgent})
 }

@@ -1,0 +1,174 @@
+//go:build linux
+
+package incoming
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"podstep.dev/agent/internal/testpod"
+	"podstep.dev/internal/mux"
+	"podstep.dev/internal/splice"
+	"podstep.dev/internal/testkit"
+	"podstep.dev/internal/wire"
+)
+
+// conversing is how many clients there are at once, and mayConverse how many the agent takes.
+const conversing, mayConverse = 1000, 1100
+
+// stalledBody is the body of a request that does not come whole, in bytes, of which stalledAfter come.
+const stalledBody, stalledAfter = 20 << 10, 8 << 10
+
+// conversingAgent is an agent for the requests with a header, alone in its process. Its link is descriptor 3.
+func conversingAgent() {
+	if err := serveConversing(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func serveConversing() error {
+	conn, err := net.FileConn(os.NewFile(3, "link"))
+	if err != nil {
+		return err
+	}
+	link, err := mux.Start(context.Background(), conn, mux.AgentSide, mux.Options{})
+	if err != nil {
+		return err
+	}
+	s := New(context.Background(), func(ctx context.Context, h wire.Header, first []byte) (Stream, error) {
+		return link.Begin(ctx, h, first)
+	}, Options{Memory: NewMemory(6*conversing*stalledBody*5/4, mayConverse, splice.NewBuffers(agentMay/4))})
+	if _, err := s.Subscribe(context.Background(), wantRequests("X-User: alice")); err != nil {
+		return err
+	}
+	fmt.Println("subscribed")
+	<-link.Done()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return s.Close(ctx)
+}
+
+// startConversing starts the agent and returns its process's number.
+func startConversing(t *testing.T, handle func(*mux.Stream)) int {
+	t.Helper()
+	near, far := testkit.Pair(t)
+	file, err := near.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent := testpod.Helper(t, "conversing agent")
+	agent.ExtraFiles, agent.Stderr = []*os.File{file}, os.Stderr
+	said, err := agent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = file.Close(), near.Close()
+	adapter, err := mux.Start(t.Context(), far, mux.AdapterSide, mux.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	served.Go(func() { _ = adapter.Serve(handle) })
+	t.Cleanup(func() { _ = adapter.Close(); served.Wait(); _ = agent.Wait() })
+	if _, err := said.Read(make([]byte, 64)); err != nil {
+		t.Fatal(err)
+	}
+	return agent.Process.Pid
+}
+
+// TestThousandConversations prints what an agent takes for as many clients that are idle, and that stall amid a body. Beyond what it takes at
+// once, connections are the target's, without a look at their requests.
+func TestThousandConversations(t *testing.T) {
+	client := testpod.NewClient(t)
+	webTarget(t, testpod.Pod4+":80", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, "target")
+	})
+	var offered sync.WaitGroup
+	stalled := make(chan struct{}, conversing)
+	release := make(chan struct{})
+	giveUp := sync.OnceFunc(func() { close(release) })
+	pid := startConversing(t, func(st *mux.Stream) {
+		offered.Add(1)
+		defer offered.Done()
+		_ = st.Opened(wire.Answer{})
+		stalled <- struct{}{}
+		<-release
+		st.Reset()
+	})
+	t.Cleanup(giveUp)
+	before, _ := resident(t, pid)
+	var clients []*talker
+	for range conversing {
+		c := talk(t, client)
+		c.ask(others, "target")
+		clients = append(clients, c)
+	}
+	idle, _ := resident(t, pid)
+	t.Logf("an agent takes %s without clients, %s with %d idle ones: %d KiB each", before, idle, conversing, (kib(t, idle)-kib(t, before))/conversing)
+	text := post("/stalled", "X-User: alice\r\n", stalledBody)
+	for i, c := range clients {
+		c.send(text[:len(text)-stalledBody+stalledAfter])
+		select {
+		case <-stalled:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("request %d is not offered", i)
+		}
+	}
+	busy, most := resident(t, pid)
+	t.Logf("%s, at most %s, with %d that stall amid a body: %d KiB each", busy, most, conversing, (kib(t, busy)-kib(t, before))/conversing)
+	// The next ones are the target's as a whole when there are too many.
+	for range mayConverse - conversing {
+		talk(t, client).ask(others, "target")
+	}
+	beyond := talk(t, client)
+	beyond.ask(mine, "target")
+	giveUp()
+	for _, c := range clients {
+		_ = c.SetLinger(0)
+		_ = c.Close()
+	}
+	offered.Wait()
+}
+
+func kib(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(strings.Fields(text)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestUnfinishedRequestsReserveWhatTheyMayNeed : many clients send a short body after the head.
+func TestUnfinishedRequestsReserveWhatTheyMayNeed(t *testing.T) {
+	client := testpod.NewClient(t)
+	webTarget(t, testpod.Pod4+":80", nil)
+	f := startFarEnd(t, Options{Memory: NewMemory(6*wire.MaxFirst, 100, nil)})
+	f.on(answerRequest)
+	f.stealRequests(t, "X-User: alice")
+	var clients []*talker
+	const n = 20
+	for range n {
+		c := talk(t, client)
+		c.send("POST /short HTTP/1.1\r\nHost: shop\r\nX-User: alice\r\nContent-Length: 1000\r\n\r\n")
+		clients = append(clients, c)
+	}
+	testkit.Eventually(t, "all are offered", func() bool { return len(f.seen()) == n })
+	for _, c := range clients {
+		c.ask(strings.Repeat("x", 1000), "debuggee: POST /short")
+	}
+}
