@@ -24,20 +24,20 @@ const (
 	clientAddress = "10.42.0.9"
 )
 
-// runClient is the role "client".
-func runClient() {
-	c := visit.Customer{URL: "http://" + podAddress, From: net.ParseIP(clientAddress), Limit: 20_000} // 400 s
+// runClient is the role "client", or "regular".
+func runClient(keep bool) {
+	c := visit.Customer{URL: "http://" + podAddress, From: net.ParseIP(clientAddress), Limit: 20_000, Keep: keep} // 400 s
 	if err := c.Run(context.Background(), os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	os.Exit(0)
 }
 
-// startClient starts a client in the pod and returns what it does.
-func startClient(t *testing.T, p *pod.Pod) *visit.Book {
+// startClient starts a client in the pod, by its role, and returns what it does.
+func startClient(t *testing.T, p *pod.Pod, role string) *visit.Book {
 	t.Helper()
 	r, w := io.Pipe()
-	proc, err := p.Exec(pod.Command{Args: []string{filepath.Join(kit, "self")}, Env: []string{roleVar + "=client"}, Stdout: w, Stderr: os.Stderr})
+	proc, err := p.Exec(pod.Command{Args: []string{filepath.Join(kit, "self")}, Env: []string{roleVar + "=" + role}, Stdout: w, Stderr: os.Stderr})
 	if err != nil {
 		t.Fatal(err)
 	}

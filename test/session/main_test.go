@@ -4,6 +4,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 
 // Environment variables by which the test program runs itself.
 const (
-	roleVar = "PODSTEP_TEST_ROLE" // client or tables, in the pod
+	roleVar = "PODSTEP_TEST_ROLE" // client, regular (on one connection), ask or tables, in the pod
 	kitVar  = "PODSTEP_TEST_KIT"  // where the first process put what it built
 )
 
@@ -27,7 +28,11 @@ func TestMain(m *testing.M) {
 	pod.Main()
 	switch os.Getenv(roleVar) {
 	case "client":
-		runClient()
+		runClient(false)
+	case "regular":
+		runClient(true)
+	case "ask":
+		runAsk()
 	case "tables":
 		printTables()
 	}
@@ -45,7 +50,8 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(kit)
-	if err := desk.BuildKit(root(), kit); err != nil {
+	err = errors.Join(desk.BuildKit(root(), kit), desk.Build(root(), filepath.Join(kit, "till"), "./test/debuggees/go/till", "-gcflags=all=-N -l"))
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -22,7 +22,7 @@ import (
 	"podstep.dev/internal/testkit/visit"
 )
 
-// stage is a pod with a shop and a client that asks it all the time.
+// stage is a pod with a shop and a client that asks it all the time, or with another service and no client.
 type stage struct {
 	*desk.Desk
 	t      *testing.T
@@ -33,9 +33,21 @@ type stage struct {
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
+	s := newStageOf(t, "shop", "SHOP_COLOUR=orange")
+	if _, err := s.pod.Exec(pod.Command{Args: []string{filepath.Join(kit, "stock")}}); err != nil {
+		t.Fatal(err)
+	}
+	s.client = startClient(t, s.pod, "client")
+	s.await("the target answers", time.Time{}, visit.By("target"))
+	return s
+}
+
+// newStageOf is a pod with another service of the kit, without a client.
+func newStageOf(t *testing.T, service string, env ...string) *stage {
+	t.Helper()
 	p, err := pod.Start(pod.Options{
-		Command:   []string{filepath.Join(kit, "shop")},
-		Env:       []string{"ANSWERED_BY=target", "SHOP_COLOUR=orange"},
+		Command:   []string{filepath.Join(kit, service)},
+		Env:       append(env, "ANSWERED_BY=target"),
 		Hostname:  "shop-7d9f",
 		Addresses: []netip.Addr{netip.MustParseAddr(podAddress), netip.MustParseAddr(clientAddress), netip.MustParseAddr("fd00:42::7")},
 		Names:     map[string]netip.Addr{"stock": netip.MustParseAddr(podAddress)},
@@ -48,15 +60,9 @@ func newStage(t *testing.T) *stage {
 			t.Error(err)
 		}
 	})
-	if _, err := p.Exec(pod.Command{Args: []string{filepath.Join(kit, "stock")}}); err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*testkit.Patience)
 	t.Cleanup(cancel)
-	s := &stage{Desk: desk.New(ctx, t, kit), t: t, ctx: ctx, pod: p}
-	s.client = startClient(t, p)
-	s.await("the target answers", time.Time{}, visit.By("target"))
-	return s
+	return &stage{Desk: desk.New(ctx, t, kit), t: t, ctx: ctx, pod: p}
 }
 
 // await waits for a request of the client that began after since.
@@ -67,6 +73,12 @@ func (s *stage) await(what string, since time.Time, want func(visit.Request) boo
 		return ok
 	})
 	return r
+}
+
+// until waits until holds returns true.
+func (s *stage) until(what string, holds func() bool) {
+	s.t.Helper()
+	testkit.Eventually(s.t, what, holds)
 }
 
 // target is the stage's in a launch configuration.

@@ -16,7 +16,8 @@ type Summary struct {
 	ID   uint64    `json:"id"`
 	Came time.Time `json:"came"`
 	// Port of the target that it came to.
-	Port uint16         `json:"port"`
+	Port uint16 `json:"port"`
+	// Peer is who sent it. A replay has none.
 	Peer netip.AddrPort `json:"peer,omitzero"`
 	// Protocol is as the request says it ("HTTP/1.1"), or as the agent does when it cannot be read.
 	Protocol string `json:"protocol"`

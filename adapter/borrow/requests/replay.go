@@ -46,7 +46,8 @@ func (l *Log) Replay(id uint64, edited string) (*Replay, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := wire.Header{Kind: wire.KindRequest, Port: r.header.Port, From: r.header.From, To: r.header.To, Protocol: r.header.Protocol}
+	// Without From: the client that sent it first has no part in this one.
+	h := wire.Header{Kind: wire.KindRequest, Port: r.header.Port, To: r.header.To, Protocol: r.header.Protocol}
 	replayOf := id
 	if r.replayOf != 0 {
 		replayOf = r.replayOf

@@ -27,6 +27,8 @@ type Customer struct {
 	Limit int
 	// From is the customer's own address. If nil, the kernel chooses.
 	From net.IP
+	// Keep makes all requests on one connection, one after the other, as long as it is kept.
+	Keep bool
 }
 
 // Run makes the requests and writes each as a line of JSON when it has ended. It returns when all were made, when ctx ends,
@@ -44,7 +46,10 @@ func (c Customer) Run(ctx context.Context, out io.Writer) error {
 	if c.From != nil {
 		dialer.LocalAddr = &net.TCPAddr{IP: c.From}
 	}
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext}
+	transport := &http.Transport{DisableKeepAlives: !c.Keep, DialContext: dialer.DialContext}
+	if c.Keep {
+		transport.MaxConnsPerHost = 1
+	}
 	var (
 		asking sync.WaitGroup
 		mu     sync.Mutex

@@ -51,5 +51,6 @@ def price_of(cart_id):
 
 if __name__ == "__main__":
     port = int(os.environ.get("SHOP_PORT", "80"))
+    server = ThreadingHTTPServer(("", port), Shop)
     print("the shop is open on port", port, flush=True)
-    ThreadingHTTPServer(("", port), Shop).serve_forever()
+    server.serve_forever()
