@@ -151,11 +151,11 @@ func TestTakenPortIsRefusedWithItsHolder(t *testing.T) {
 	s.served(c, over)
 }
 
-// refused presses F5 for a port that is taken, and returns what the person is told.
-func (s *stage) refused() string {
+// refused presses F5 for a port that is taken, and returns what the person is told. Keys are the block's.
+func (s *stage) refused(keys ...map[string]any) string {
 	s.t.Helper()
 	d := s.Start("go")
-	err := d.Launch(s.ctx, s.dlv(s.mirror("deployment/shop")), nil)
+	err := d.Launch(s.ctx, s.dlv(s.mirror("deployment/shop", keys...)), nil)
 	var failure *dapclient.Failure
 	if !errors.As(err, &failure) {
 		s.t.Fatalf("launch: %v, want a failure", err)
