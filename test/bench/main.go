@@ -35,12 +35,13 @@ func main() {
 		return
 	}
 	quick := flag.Bool("quick", false, "a tenth of the rounds")
+	only := flag.String("only", "", "the one `measure` to make: link, requests, filtered, bulk, connects, continued or starts (default: all)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	if err := run(ctx, *quick); err != nil {
+	if err := run(ctx, *quick, *only); err != nil {
 		fail(err)
 	}
 }
@@ -72,7 +73,7 @@ var (
 	stolen = fmt.Sprintf("%s:%d", podAddress, stolenPort)
 )
 
-func run(ctx context.Context, quick bool) error {
+func run(ctx context.Context, quick bool, only string) error {
 	b := &bench{n: 4000}
 	if quick {
 		b.n /= 10
@@ -105,9 +106,18 @@ func run(ctx context.Context, quick bool) error {
 		return err
 	}
 	table.Begin()
-	for _, measure := range []func(context.Context) error{b.link, b.requests, b.bulk, b.connects, b.continued, b.starts} {
-		if err := measure(ctx); err != nil {
-			return err
+	measures := []struct {
+		name string
+		make func(context.Context) error
+	}{
+		{"link", b.link}, {"requests", b.requests}, {"filtered", b.filtered}, {"bulk", b.bulk}, {"connects", b.connects}, {"continued", b.continued}, {"starts", b.starts},
+	}
+	for _, m := range measures {
+		if only != "" && m.name != only {
+			continue
+		}
+		if err := m.make(ctx); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
 	return nil

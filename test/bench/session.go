@@ -68,10 +68,33 @@ func (l latePlace) Attach(ctx context.Context) (io.ReadWriteCloser, error) {
 // with runs the program itself in the given role as the debuggee of a session with the pod, calls do while it runs, and
 // returns what the debuggee printed. Without do it waits for the debuggee's end. The link is oneWay late.
 func (b *bench) with(ctx context.Context, role string, oneWay time.Duration, do func() error) (string, error) {
+	s := setup{role: role, oneWay: oneWay}
+	if do == nil {
+		return b.session(ctx, s, nil)
+	}
+	return b.session(ctx, s, func(*borrow.Borrow) error { return do() })
+}
+
+// setup is a session's.
+type setup struct {
+	// role is the debuggee's.
+	role   string
+	oneWay time.Duration
+	// change changes the block. If nil, all that comes to the port is stolen.
+	change func(*config.Mirror) error
+}
+
+// session is with, with the borrow at hand.
+func (b *bench) session(ctx context.Context, s setup, do func(*borrow.Borrow) error) (string, error) {
 	m := config.Default()
 	m.Target = fmt.Sprintf("process/%d", b.pod.PID())
 	m.Incoming = config.Incoming{Mode: config.ModeSteal, Ports: map[uint16]uint16{stolenPort: localPort}}
-	m.Env.Override = map[string]string{roleVar: role}
+	m.Env.Override = map[string]string{roleVar: s.role}
+	if s.change != nil {
+		if err := s.change(&m); err != nil {
+			return "", err
+		}
+	}
 	out, theirs, err := os.Pipe()
 	if err != nil {
 		return "", err
@@ -83,17 +106,25 @@ func (b *bench) with(ctx context.Context, role string, oneWay time.Duration, do 
 	defer null.Close()
 	ready := make(chan struct{}, 1)
 	opts := borrow.Options{
-		Provider:  late{oneWay: oneWay},
+		Provider:  late{oneWay: s.oneWay},
 		Hello:     wire.Hello{Program: "bench", Holder: "bench", Session: "bench"},
 		Listening: func(uint16) { ready <- struct{}{} },
 	}
 	ended := make(chan error, 1)
 	signals := make(chan os.Signal, 1)
+	borrowed := make(chan *borrow.Borrow, 1)
 	go func() {
 		command := adapter.Command{Argv: []string{b.self}, Stdin: null, Stdout: theirs, Stderr: os.Stderr, Signals: signals}
-		status, err := adapter.Run(ctx, command, func(ctx context.Context) (adapter.Borrow, error) { return borrow.Start(ctx, m, opts) })
+		status, err := adapter.Run(ctx, command, func(ctx context.Context) (adapter.Borrow, error) {
+			begun, err := borrow.Start(ctx, m, opts)
+			if err != nil {
+				return nil, err
+			}
+			borrowed <- begun
+			return begun, nil
+		})
 		if err == nil && do == nil && status.Code != 0 {
-			err = fmt.Errorf("role %s: exit status %d", role, status.Code)
+			err = fmt.Errorf("role %s: exit status %d", s.role, status.Code)
 		}
 		_ = theirs.Close()
 		ended <- err
@@ -101,7 +132,7 @@ func (b *bench) with(ctx context.Context, role string, oneWay time.Duration, do 
 	if do != nil {
 		select {
 		case <-ready:
-			err = do()
+			err = do(<-borrowed)
 		case err = <-ended:
 			return "", errors.Join(errors.New("the debuggee ended early"), err)
 		}

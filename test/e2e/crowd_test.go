@@ -75,14 +75,7 @@ func TestFiftySessionsAreServedAtOnce(t *testing.T) {
 			t.Errorf("%s has %d agents in its specification for ever, want one that serves all", pod.Name, n)
 		}
 	}
-	for _, g := range guests {
-		if err := g.cmd.Process.Signal(os.Interrupt); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, g := range guests {
-		_ = g.cmd.Wait() // ended by the signal
-	}
+	s.leave(guests)
 	s.printUsage(guests)
 	s.cleared()
 }
@@ -108,10 +101,15 @@ func (s *stage) crowdPods() (pods []*corev1.Pod) {
 // enter starts a session whose debuggee answers with its name.
 func (s *stage) enter(g *guest) {
 	s.t.Helper()
-	g.log = filepath.Join(s.Home, g.name+".log")
 	local := fmt.Sprint(freePort(s.t))
-	g.cmd = s.Command("--log-level", "info", "--log-file", g.log, "run", "--target", g.target, "--steal", fmt.Sprintf("%d:%s", g.port, local),
-		"--linger", "0", "--", s.visitor(), "serve", local, g.name)
+	s.guest(g, "--target", g.target, "--steal", fmt.Sprintf("%d:%s", g.port, local), "--", s.visitor(), "serve", local, g.name)
+}
+
+// guest starts podstep run for a guest. Nothing lingers.
+func (s *stage) guest(g *guest, args ...string) {
+	s.t.Helper()
+	g.log = filepath.Join(s.Home, g.name+".log")
+	g.cmd = s.Command(append([]string{"--log-level", "info", "--log-file", g.log, "run", "--linger", "0"}, args...)...)
 	g.cmd.Stdout, g.cmd.Stderr = &g.words, &g.words
 	if err := g.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -123,6 +121,19 @@ func (s *stage) enter(g *guest) {
 			s.t.Logf("%s said:\n%s%s", g.name, g.words.String(), log)
 		}
 	})
+}
+
+// leave ends the guests' sessions.
+func (s *stage) leave(guests []*guest) {
+	s.t.Helper()
+	for _, g := range guests {
+		if err := g.cmd.Process.Signal(os.Interrupt); err != nil {
+			s.t.Error(err)
+		}
+	}
+	for _, g := range guests {
+		_ = g.cmd.Wait() // ended by the signal
+	}
 }
 
 // checkCrowd looks at how it went at each port.

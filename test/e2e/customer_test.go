@@ -27,15 +27,26 @@ type customer struct {
 // test ends.
 func (s *stage) customer(url string) *customer {
 	s.t.Helper()
-	c := s.hastyCustomer(url, 40*time.Millisecond)
+	c := s.partyCustomer(url, "")
 	s.await(c, "the target answers", time.Time{}, visit.By("target"))
 	return c
+}
+
+// partyCustomer asks for a party, "" for none, and does not wait for an answer.
+func (s *stage) partyCustomer(url, party string) *customer {
+	s.t.Helper()
+	return s.newCustomer(url, 40*time.Millisecond, party)
 }
 
 // hastyCustomer asks in other intervals and does not wait for an answer.
 func (s *stage) hastyCustomer(url string, every time.Duration) *customer {
 	s.t.Helper()
-	pod := s.pod(shop{name: "customer", command: []string{"/visitor", "ask", url, every.String()}})
+	return s.newCustomer(url, every, "")
+}
+
+func (s *stage) newCustomer(url string, every time.Duration, party string) *customer {
+	s.t.Helper()
+	pod := s.pod(shop{name: "customer", command: []string{"/visitor", "ask", url, every.String(), party}})
 	pod.Name, pod.GenerateName = "", "customer-"
 	made, err := s.client.CoreV1().Pods(s.ns).Create(s.ctx, pod, metav1.CreateOptions{})
 	if err != nil {

@@ -6,8 +6,9 @@
 //	KUBECONFIG=... PODSTEP_E2E_LOAD="kind load image-archive" go test ./test/e2e/...
 //
 // PODSTEP_E2E_LOAD is a command that loads an OCI archive, its last argument, into every node; it is called for the agent's
-// image and for the tests' own. PODSTEP_E2E_FAULT, if set, is the beginning of a command that disturbs the cluster. Whoever
-// runs the tests needs a cluster-admin's kubeconfig: they make namespaces, and privileged pods that look at what is left.
+// image and for the tests' own. PODSTEP_E2E_FAULT, if set, is the beginning of a command that disturbs the cluster. PODSTEP_E2E_REQUESTS
+// is how many requests come to a port that sessions share by filters. Whoever runs the tests needs a cluster-admin's
+// kubeconfig: they make namespaces, and privileged pods that look at what is left.
 //
 // A test makes a stage, a namespace of its own:
 //

@@ -88,7 +88,7 @@ func TestTwoPeopleShareAPod(t *testing.T) {
 	s.cleared()
 }
 
-// borrowers are the words of podstep targets on who borrows a target.
+// borrowers are the words of podstep targets on who borrows a target: its line, and the lines below it that name further ones.
 func (s *stage) borrowers(target string) string {
 	s.t.Helper()
 	var out, errs bytes.Buffer
@@ -97,13 +97,18 @@ func (s *stage) borrowers(target string) string {
 	if err := cmd.Run(); err != nil {
 		s.t.Fatalf("podstep targets: %v\n%s", err, errs.String())
 	}
+	var words string
 	for line := range strings.Lines(out.String()) {
-		if strings.HasPrefix(line, target+" ") {
-			return line
+		if strings.HasPrefix(line, target+" ") || words != "" && strings.HasPrefix(line, " ") {
+			words += line
+		} else if words != "" {
+			break
 		}
 	}
-	s.t.Fatalf("podstep targets lists no %s:\n%s", target, out.String())
-	return ""
+	if words == "" {
+		s.t.Fatalf("podstep targets lists no %s:\n%s", target, out.String())
+	}
+	return words
 }
 
 // TestTakenPortIsRefusedWithItsHolder : who wants a port that somebody else has stolen is told whose it is, since when, and
@@ -146,11 +151,11 @@ func TestTakenPortIsRefusedWithItsHolder(t *testing.T) {
 	s.served(c, over)
 }
 
-// refused presses F5 for a port that is taken, and returns what the person is told.
-func (s *stage) refused() string {
+// refused presses F5 for a port that is taken, and returns what the person is told. Keys are the block's.
+func (s *stage) refused(keys ...map[string]any) string {
 	s.t.Helper()
 	d := s.Start("go")
-	err := d.Launch(s.ctx, s.dlv(s.mirror("deployment/shop")), nil)
+	err := d.Launch(s.ctx, s.dlv(s.mirror("deployment/shop", keys...)), nil)
 	var failure *dapclient.Failure
 	if !errors.As(err, &failure) {
 		s.t.Fatalf("launch: %v, want a failure", err)

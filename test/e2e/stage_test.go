@@ -21,10 +21,11 @@ import (
 	"podstep.dev/internal/testkit/visit"
 )
 
-// How long a test waits for what should happen soon, and how often it asks the cluster.
+// How long a test waits for what should happen soon, how often it asks the cluster, and how long it may take.
 const (
 	patience = 60 * time.Second
 	pace     = 50 * time.Millisecond
+	testTime = 4 * time.Minute
 )
 
 // stage is a namespace with a stock in it, and the desk of an ordinary user whose kubeconfig has it as its namespace.
@@ -41,10 +42,16 @@ type stage struct {
 // newStage makes a stage, or skips the test where there is no cluster. Labels are the namespace's.
 func newStage(t *testing.T, labels ...string) *stage {
 	t.Helper()
+	return newLongStage(t, testTime, labels...)
+}
+
+// newLongStage is newStage for a test that may take so long.
+func newLongStage(t *testing.T, long time.Duration, labels ...string) *stage {
+	t.Helper()
 	if everything == nil {
 		t.Skip("there is no cluster: run make e2e")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), long)
 	t.Cleanup(cancel)
 	made := map[string]string{}
 	for _, label := range labels {

@@ -15,6 +15,7 @@ import (
 	"podstep.dev/adapter/cluster"
 	"podstep.dev/adapter/cluster/api"
 	"podstep.dev/adapter/cluster/workload"
+	"podstep.dev/internal/filter"
 )
 
 // targetsFlags are the flags of targets.
@@ -95,20 +96,37 @@ func (p *podstep) printTargets(list *workload.List, all bool, now time.Time) err
 	table := tabwriter.NewWriter(p.out, 0, 0, 3, ' ', 0)
 	fmt.Fprint(table, row("NAMESPACE", "TARGET", "READY", "STATUS", "CONTAINERS", "PORTS", "STEAL", "BORROWED BY"))
 	for _, t := range list.Targets {
-		var ports, borrowers []string
+		var ports []string
 		for _, port := range t.Ports {
 			ports = append(ports, strconv.Itoa(int(port)))
 		}
-		for _, b := range t.Borrowed {
-			borrowers = append(borrowers, borrower(b, now))
-		}
+		who := append(borrowers(t.Borrowed, now), "-")
 		fmt.Fprint(table, row(t.Namespace, t.Target, fmt.Sprintf("%d/%d", t.Ready, t.Pods), t.Status, dash(t.Containers, ","), dash(ports, ","),
-			cmp.Or(string(t.Steal), "-"), dash(slices.Compact(borrowers), "; ")))
+			cmp.Or(string(t.Steal), "-"), who[0]))
+		for _, other := range who[1:max(1, len(who)-1)] {
+			fmt.Fprint(table, row("", "", "", "", "", "", "", other))
+		}
 	}
 	return table.Flush()
 }
 
 func dash(words []string, between string) string { return cmp.Or(strings.Join(words, between), "-") }
+
+// maxFilter is how many characters of a filter's words the table has. -o json has the filter whole.
+const maxFilter = 40
+
+// borrowers says each session once, on however many of the target's pods it is.
+func borrowers(of []workload.Borrower, now time.Time) (words []string) {
+	known := map[string]bool{}
+	for _, b := range of {
+		said := borrower(b, now)
+		if key := cmp.Or(b.Session.Session, said); !known[key] {
+			known[key] = true
+			words = append(words, said)
+		}
+	}
+	return words
+}
 
 // borrower says who borrows a pod, what of it, and whether they stand at a breakpoint.
 func borrower(b workload.Borrower, now time.Time) string {
@@ -118,6 +136,12 @@ func borrower(b workload.Borrower, now time.Time) string {
 	words := b.Name
 	for _, s := range b.Subscriptions {
 		words += fmt.Sprintf(" %ss %d", s.Mode, s.Port)
+		// One that this release cannot read is that of a later one.
+		if f, err := filter.Parse(s.Filter); err == nil {
+			words += " (" + shorten(f.String(), maxFilter) + ")"
+		} else if s.Filter != nil {
+			words += " (filtered)"
+		}
 	}
 	words += " for " + short(now.Sub(b.Since))
 	if b.Paused {

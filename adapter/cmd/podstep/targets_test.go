@@ -22,6 +22,17 @@ func TestTargetsAreATable(t *testing.T) {
 	borrowed, limited := web, db
 	borrowed.Borrowed = []workload.Borrower{{Pod: "web-0", Session: anna}, {Pod: "web-1", Session: anna}, {Pod: "web-2", Unknown: "it does not answer"}}
 	limited.Steal = workload.StealDeny
+	shared := web
+	for _, pod := range []string{"web-0", "web-1"} {
+		for i, f := range []string{`{"header": {"x-user": "bob"}}`, `{"path": "/a-path-that-goes-on-and-on-and-on-and-on"}`, `{"unheard": "of"}`} {
+			name := []string{"bob", "eve", "new"}[i]
+			shared.Borrowed = append(shared.Borrowed, workload.Borrower{Pod: pod, Session: wire.Session{
+				// The pods' agents heard of the session one after the other.
+				Holder:        wire.Holder{Name: name + "@laptop", Session: name, Since: now.Add(-time.Duration(i+5) * time.Second).Add(time.Duration(len(shared.Borrowed)/3) * time.Second)},
+				Subscriptions: []wire.SubscribeParams{{Port: 80, Mode: wire.ModeSteal, Filter: []byte(f)}},
+			}})
+		}
+	}
 	for name, test := range map[string]struct {
 		list         workload.List
 		all          bool
@@ -38,8 +49,15 @@ shop        deployment/web   2/2     ready    app,istio-proxy   80,81
 `, ""},
 		"borrowed and limited": {workload.List{Targets: []workload.Listed{borrowed, limited}}, false, `
 TARGET           READY   STATUS             CONTAINERS        PORTS   STEAL   BORROWED BY
-deployment/web   2/2     ready              app,istio-proxy   80,81   -       anna@laptop steals 80 mirrors 81 for 1h, paused for 3m; unknown (it does not answer)
+deployment/web   2/2     ready              app,istio-proxy   80,81   -       anna@laptop steals 80 mirrors 81 for 1h, paused for 3m
+                                                                              unknown (it does not answer)
 statefulset/db   0/1     CrashLoopBackOff   db                -       deny    -
+`, ""},
+		"shared by filters": {workload.List{Targets: []workload.Listed{shared}}, false, `
+TARGET           READY   STATUS   CONTAINERS        PORTS   BORROWED BY
+deployment/web   2/2     ready    app,istio-proxy   80,81   bob@laptop steals 80 (header x-user = "bob") for 5s
+                                                            eve@laptop steals 80 (path = "/a-path-that-goes-on-and-on-and…) for 6s
+                                                            new@laptop steals 80 (filtered) for 7s
 `, ""},
 		"missing": {workload.List{Missing: []string{"jobs: may not list jobs.batch"}}, false, "\n", "podstep: not listed: jobs: may not list jobs.batch\npodstep: there is nothing to borrow here\n"},
 	} {

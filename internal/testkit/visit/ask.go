@@ -25,6 +25,8 @@ type Customer struct {
 	Every time.Duration
 	// Limit is the number of requests. If zero, 100,000.
 	Limit int
+	// Party is the value of the requests' PartyHeader. If empty, they have none.
+	Party string
 	// From is the customer's own address. If nil, the kernel chooses.
 	From net.IP
 	// Keep makes all requests on one connection, one after the other, as long as it is kept.
@@ -79,18 +81,21 @@ func (c Customer) Run(ctx context.Context, out io.Writer) error {
 func (c Customer) ask(ctx context.Context, transport http.RoundTripper, n int) (r Request) {
 	r.N, r.Began = n, time.Now()
 	defer func() { r.Took = time.Since(r.Began) }()
-	if err := c.cart(ctx, transport, &r); err != nil {
+	if err := c.askFor(ctx, transport, &r); err != nil {
 		r.Error = err.Error()
 	}
 	return r
 }
 
-func (c Customer) cart(ctx context.Context, transport http.RoundTripper, r *Request) error {
+func (c Customer) askFor(ctx context.Context, transport http.RoundTripper, r *Request) error {
 	ctx, cancel := context.WithTimeout(ctx, answering)
 	defer cancel()
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/cart/%d", c.URL, r.N), nil)
 	if err != nil {
 		return err
+	}
+	if c.Party != "" {
+		q.Header.Set(PartyHeader, c.Party)
 	}
 	answer, err := transport.RoundTrip(q)
 	if err != nil {
@@ -104,13 +109,10 @@ func (c Customer) cart(ctx context.Context, transport http.RoundTripper, r *Requ
 	if answer.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", answer.Status, body)
 	}
-	var cart struct {
-		AnsweredBy, Hostname, Client string
-		Price                        int
-	}
-	if err := json.Unmarshal(body, &cart); err != nil {
+	var got cart
+	if err := json.Unmarshal(body, &got); err != nil {
 		return err
 	}
-	r.By, r.Host, r.Seen, r.Price = cart.AnsweredBy, cart.Hostname, cart.Client, cart.Price
+	r.By, r.Host, r.Seen, r.Price = got.AnsweredBy, got.Hostname, got.Client, got.Price
 	return nil
 }

@@ -1,6 +1,7 @@
 // Package visit is a customer of the shop in test/debuggees: it asks all the time, with a new connection for every request (or one for all),
 // whatever becomes of the last one, and remembers when each request was made and who answered it. Tests of whole sessions
-// tell by it who serves, since when, and what an outage cost.
+// tell by it who serves, since when, and what an outage cost. Beside it there is a load on kept connections for several parties in
+// turn, and a tally that counts what came, for tests of who gets which request.
 package visit
 
 import (

@@ -1,10 +1,14 @@
 // Command visitor is what the tests in a cluster run in pods of their own, beside the shop: a customer, a resolver, and an eye
 // on what is left of a session in a pod.
 //
-//	visitor ask URL EVERY      ask the shop at URL again and again, a line of JSON for each request
-//	visitor get URL            print what is answered there
+//	visitor ask URL EVERY [WHO]
+//	                           ask the shop at URL again and again, a line of JSON for each request; for that party
+//	visitor get URL [WHO]      print what is answered there; to that party
+//	visitor load get|post URL N CONNECTIONS WHO...
+//	                           make N requests there, for the parties in turn ("-" is none), and print as JSON how it went
 //	visitor resolve NAME...    print a line of JSON for each name
 //	visitor env                print the environment and the hostname as JSON
+//	visitor tally PORT WHO     answer like the shop, as that party, and note for what
 //	visitor serve PORTS TEXT   answer every HTTP request with the text, at PORT,PORT,...
 //	visitor crowd N URL WHO... ask at all URLs at once until WHO has answered there N times, and print as JSON how it went
 //	visitor fail PORT          answer every HTTP request with an error
@@ -45,14 +49,18 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	switch {
-	case len(args) == 3 && args[0] == "ask":
+	case (len(args) == 3 || len(args) == 4) && args[0] == "ask":
 		every, err := time.ParseDuration(args[2])
 		if err != nil {
 			return err
 		}
-		return visit.Customer{URL: args[1], Every: every}.Run(ctx, os.Stdout)
-	case len(args) == 2 && args[0] == "get":
-		return get(ctx, args[1])
+		return visit.Customer{URL: args[1], Every: every, Party: strings.Join(args[3:], "")}.Run(ctx, os.Stdout)
+	case (len(args) == 2 || len(args) == 3) && args[0] == "get":
+		return get(ctx, args[1], strings.Join(args[2:], ""))
+	case len(args) > 5 && args[0] == "load":
+		return load(ctx, args[1] == "get", args[2], args[3], args[4], args[5:])
+	case len(args) == 3 && args[0] == "tally":
+		return serve(ctx, args[1], (&visit.Tally{By: args[2]}).Handler().ServeHTTP)
 	case len(args) > 1 && args[0] == "resolve":
 		return resolve(ctx, args[1:])
 	case len(args) == 1 && args[0] == "env":
@@ -109,12 +117,30 @@ func send(name, pid string) error {
 	return fmt.Errorf("no signal %s to process %s", name, pid)
 }
 
-func get(ctx context.Context, url string) error {
+func load(ctx context.Context, get bool, url, requests, connections string, parties []string) error {
+	n, err := strconv.Atoi(requests)
+	if err != nil {
+		return err
+	}
+	at, err := strconv.Atoi(connections)
+	if err != nil {
+		return err
+	}
+	for i, party := range parties {
+		parties[i] = strings.TrimPrefix(party, "-")
+	}
+	return json.NewEncoder(os.Stdout).Encode(visit.Load{URL: url, Requests: n, Connections: at, Parties: parties, Get: get}.Run(ctx))
+}
+
+func get(ctx context.Context, url, party string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
+	}
+	if party != "" {
+		q.Header.Set(visit.PartyHeader, party)
 	}
 	answer, err := http.DefaultClient.Do(q)
 	if err != nil {

@@ -1,0 +1,157 @@
+package visit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// PartyHeader names the party that a request of a Load is for.
+const PartyHeader = "X-Party"
+
+const (
+	// loadPatience is for one answer: longer than a debugger in a test stands at a breakpoint.
+	loadPatience = 3 * time.Minute
+	// loadFailures is how many failures of a party are described.
+	loadFailures = 5
+	// loadBody is that of a request, in bytes.
+	loadBody = 1 << 10
+)
+
+// Load asks for several parties in turn, on kept connections, as fast as it is answered. Requests are posted, so that nobody who
+// speaks HTTP makes one twice.
+type Load struct {
+	// URL is where: "http://shop".
+	URL string
+	// Requests is how many there are: number n is /cart/n, for Parties[n%len(Parties)].
+	Requests int
+	// Connections is how many there are, each with a request at a time. If zero, 1.
+	Connections int
+	// Parties are the values of the requests' PartyHeader. "" is a request without one.
+	Parties []string
+	// Get has requests without a body.
+	Get bool
+}
+
+// Share is how it went with the requests of one party.
+type Share struct {
+	Party string
+	// By counts the answers by who gave them, and those that were an error by their status.
+	By map[string]int
+	// Failed counts the requests that nobody answered. Failures are the first of them.
+	Failed   int
+	Failures []string
+	// P50, P99 and Slowest are of all requests, until the whole answer was there.
+	P50, P99, Slowest time.Duration
+}
+
+// Shares is how it went with a load.
+type Shares struct {
+	// Shares are in the order of the parties.
+	Shares []Share
+	// Dialled counts the connections that were made: as many as wanted, when all were kept.
+	Dialled int
+	Took    time.Duration
+}
+
+// loading is a load under way.
+type loading struct {
+	Load
+	next, dialled atomic.Int64
+
+	mu     sync.Mutex
+	shares []Share
+	took   [][]time.Duration
+}
+
+// Run makes the requests. It returns when all were made or ctx ends.
+func (l Load) Run(ctx context.Context) Shares {
+	g := &loading{Load: l, took: make([][]time.Duration, len(l.Parties))}
+	for _, party := range l.Parties {
+		g.shares = append(g.shares, Share{Party: party, By: map[string]int{}})
+	}
+	began := time.Now()
+	var all sync.WaitGroup
+	for range max(l.Connections, 1) {
+		all.Go(func() { g.ask(ctx) })
+	}
+	all.Wait()
+	for i, took := range g.took {
+		if slices.Sort(took); len(took) > 0 {
+			s := &g.shares[i]
+			s.P50, s.P99, s.Slowest = took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
+		}
+	}
+	return Shares{Shares: g.shares, Dialled: int(g.dialled.Load()), Took: time.Since(began)}
+}
+
+// ask makes the next request on one connection, again and again.
+func (g *loading) ask(ctx context.Context) {
+	dialer := net.Dialer{Timeout: dialing}
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		g.dialled.Add(1)
+		return dialer.DialContext(ctx, network, address)
+	}}
+	defer transport.CloseIdleConnections()
+	for ctx.Err() == nil {
+		n := int(g.next.Add(1)) - 1
+		if n >= g.Requests {
+			return
+		}
+		began := time.Now()
+		by, err := g.one(ctx, transport, n)
+		g.note(n%len(g.Parties), n, by, err, time.Since(began))
+	}
+}
+
+// note counts one request.
+func (g *loading) note(party, n int, by string, err error, took time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.took[party] = append(g.took[party], took)
+	s := &g.shares[party]
+	if err == nil {
+		s.By[by]++
+		return
+	}
+	if s.Failed++; len(s.Failures) < loadFailures {
+		s.Failures = append(s.Failures, fmt.Sprintf("%d: %v", n, err))
+	}
+}
+
+// one makes one request and says who answered it, or with which status.
+func (g *loading) one(ctx context.Context, transport http.RoundTripper, n int) (by string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, loadPatience)
+	defer cancel()
+	method, body := http.MethodPost, io.Reader(bytes.NewReader(make([]byte, loadBody)))
+	if g.Get {
+		method, body = http.MethodGet, nil
+	}
+	q, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("%s/cart/%d", g.URL, n), body)
+	if err != nil {
+		return "", err
+	}
+	if party := g.Parties[n%len(g.Parties)]; party != "" {
+		q.Header.Set(PartyHeader, party)
+	}
+	answer, err := transport.RoundTrip(q)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		return fmt.Sprint(answer.StatusCode), err
+	}
+	var c cart
+	err = json.Unmarshal(text, &c)
+	return c.AnsweredBy, err
+}
