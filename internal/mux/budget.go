@@ -12,8 +12,9 @@ import (
 //
 // A stream begins with the window that yamux gives, floor. Each time half of its window has been read it is filled up
 // again, and doubled up to the largest: a stream that is read fast gets a wide window soon, and one that is not read
-// never does. While much is unread in all sessions, no window is wider than floor. All this leaves one way over the cap:
-// very many streams that nobody reads. Then the one with most unread bytes is evicted.
+// never does. What all streams may have beyond floor is bounded, and while much is unread in all sessions, no window is wider
+// than that. All this leaves one way over the cap: very many streams that nobody reads. Then the one with most unread bytes is
+// evicted.
 type budget struct {
 	window  int // the largest
 	streams int // so many may be open
@@ -38,6 +39,8 @@ const large = 1 << 20
 type account struct {
 	// credit is what the other end may still send, unread what has arrived and was not read.
 	credit, unread, window int
+	// beyond is the part of credit and unread that is more than floor.
+	beyond int
 	// granted is the part of credit that the other end has not been told.
 	granted int
 	// peak is the most that was unread since it was last empty.
@@ -145,6 +148,7 @@ func (b *budget) settle(id uint32, a *account, flags uint16) {
 		delete(b.accounts, id)
 	}
 	if a.finIn && a.finOut && (a.unread == 0 || a.dropped) {
+		b.promise(a, 0)
 		delete(b.accounts, id)
 	}
 }
@@ -153,6 +157,13 @@ func (b *budget) drop(a *account) {
 	a.dropped = true
 	b.subtract(a.unread)
 	a.unread = 0
+	b.promise(a, 0)
+}
+
+// promise notes that so much more than floor may be unread of a stream.
+func (b *budget) promise(a *account, beyond int) {
+	b.shared.beyond += max(beyond, 0) - a.beyond
+	a.beyond = max(beyond, 0)
 }
 
 func (b *budget) subtract(n int) {
@@ -174,9 +185,11 @@ func (b *budget) read(id uint32, n int) (shrink bool) {
 		shrink, a.peak = a.peak > large, 0
 	}
 	if a.finIn {
+		b.promise(a, a.unread-floor)
 		b.settle(id, a, 0)
 		return shrink
 	}
+	b.promise(a, a.credit+a.unread-floor)
 	b.fill(id, a)
 	return shrink
 }
@@ -190,8 +203,8 @@ func (b *budget) fill(id uint32, a *account) {
 	if a.window-a.credit-a.unread < a.window/2 {
 		return
 	}
-	if !crowded {
-		a.window = min(2*a.window, b.window)
+	if wider := min(2*a.window, b.window); !crowded && b.shared.beyond-a.beyond+wider-floor <= b.shared.wide {
+		a.window = wider
 	}
 	n := a.window - a.credit - a.unread
 	if a.granted == 0 {
@@ -199,6 +212,7 @@ func (b *budget) fill(id uint32, a *account) {
 	}
 	a.credit += n
 	a.granted += n
+	b.promise(a, a.credit+a.unread-floor)
 	b.due()
 }
 

@@ -3,8 +3,10 @@ package mux
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -174,6 +176,60 @@ func TestWindowGrowsOnlyForStreamsThatAreRead(t *testing.T) {
 	<-done
 	_ = st.Close()
 	gone(t, adapter, agent)
+}
+
+// TestManyWideStreamsLoseNothing : streams that were read fast, and then all are not read for a moment, have no more on their way
+// than may be unread.
+func TestManyWideStreamsLoseNothing(t *testing.T) {
+	const streams, size = 12, 8 << 20
+	shared := NewBudget(16<<20, 2*streams)
+	adapter, agent := pair(t, shared)
+	var reading sync.WaitGroup
+	reading.Add(streams)
+	release := make(chan struct{})
+	results := make(chan error, streams)
+	serve(t, agent, func(st *Stream) {
+		_ = st.Opened(wire.Answer{})
+		_, err := io.CopyN(io.Discard, st, size/2)
+		reading.Done()
+		<-release
+		rest, restErr := io.Copy(io.Discard, st)
+		if err = errors.Join(err, restErr); err == nil && rest != size/2 {
+			err = fmt.Errorf("%d of %d bytes came", size/2+rest, size)
+		}
+		results <- err
+		_ = st.Close()
+	})
+	var written atomic.Int64
+	for range streams {
+		st := mustOpen(t, adapter, nil)
+		go func() {
+			for chunk, left := make([]byte, 64<<10), size; left > 0; left -= len(chunk) {
+				if _, err := st.Write(chunk); err != nil {
+					break
+				}
+				written.Add(int64(len(chunk)))
+			}
+			_ = st.CloseWrite()
+			_, _ = st.Read(make([]byte, 1))
+			_ = st.Close()
+		}()
+	}
+	reading.Wait()
+	last, same := int64(0), 0
+	testkit.Eventually(t, "nothing more may be sent", func() bool {
+		if now := written.Load(); now != last {
+			last, same = now, 0
+		}
+		same++
+		return same > 20
+	})
+	close(release)
+	for range streams {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestResetStreamKeepsNothingUnread(t *testing.T) {

@@ -6,12 +6,13 @@ import "sync"
 // most unread bytes loses the stream with most.
 type Budget struct {
 	cap     int // so much may be unread
-	wide    int // while no more is unread, windows may be wider than floor
+	wide    int // while no more is unread, windows may be wider than floor, by so much together
 	window  int // no window is wider than this
 	streams int // so many streams of other ends are served at once
 
 	mu       sync.Mutex
 	unread   int
+	beyond   int // of all streams
 	served   int
 	sessions map[*budget]struct{}
 }
