@@ -275,6 +275,7 @@ type stage struct {
 func begin(t *testing.T, target *fakeTarget, change func(*config.Mirror)) (*stage, error) {
 	t.Helper()
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv("TMPDIR", t.TempDir()) // other tests have sessions in the system's
 	s := &stage{T: t, host: &fakeHost{closed: make(chan struct{})}}
 	m := config.Default()
 	m.Target, m.Incoming = "deployment/web", config.Incoming{Mode: config.ModeSteal, Ports: map[uint16]uint16{80: 8080}}
