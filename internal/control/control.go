@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"syscall"
 
 	"github.com/sourcegraph/jsonrpc2"
@@ -217,7 +218,8 @@ func newConn(ctx context.Context, stream io.ReadWriteCloser, h jsonrpc2.Handler,
 
 type rpcLog struct{ log *zap.SugaredLogger }
 
-func (l rpcLog) Printf(format string, v ...any) { l.log.Debugf(format, v...) }
+// Printf logs a line. jsonrpc2 ends its own, which would make two of ours.
+func (l rpcLog) Printf(format string, v ...any) { l.log.Debugf(strings.TrimSuffix(format, "\n"), v...) }
 
 // codec frames messages by four bytes of length, big endian: jsonrpc2's own codecs have no limit.
 type codec struct{}
