@@ -3,6 +3,7 @@
 package incoming
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -170,5 +171,32 @@ func TestUnfinishedRequestsReserveWhatTheyMayNeed(t *testing.T) {
 	testkit.Eventually(t, "all are offered", func() bool { return len(f.seen()) == n })
 	for _, c := range clients {
 		c.ask(strings.Repeat("x", 1000), "debuggee: POST /short")
+	}
+}
+
+// TestPassedConnectionsShowPortsThatClientsDoNotChoose : with the port of one that is diverted, the kernel would have two sockets for it.
+func TestPassedConnectionsShowPortsThatClientsDoNotChoose(t *testing.T) {
+	client := testpod.NewClient(t)
+	webTarget(t, "[::]:80", func(w http.ResponseWriter, r *http.Request) {
+		_, port, _ := net.SplitHostPort(r.RemoteAddr)
+		_, _ = io.WriteString(w, port)
+	})
+	f := startFarEnd(t, Options{})
+	f.on(refuse)
+	f.stealRequests(t, "X-User: alice")
+	for _, addr := range []string{testpod.Pod4 + ":80", "[" + testpod.Pod6 + "]:80"} {
+		for range 20 {
+			c := dial(t, client, addr)
+			_, _ = io.WriteString(c, others)
+			res, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, _ := io.ReadAll(res.Body)
+			if port, _ := strconv.Atoi(string(text)); port < 1024 || port > 32767 {
+				t.Errorf("%s: the target sees port %q", addr, text)
+			}
+			_ = c.Close()
+		}
 	}
 }

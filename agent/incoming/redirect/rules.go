@@ -23,6 +23,11 @@ const (
 	flagsSeen         = 0x17 // ACK, RST, SYN, FIN
 )
 
+// leastShown to mostShown are the ports that passthrough connections show beside a client's address. They are below those that clients
+// choose from (32768, net.ipv4.ip_local_port_range; 49152 elsewhere, RFC 6335 §6): a diverted connection of the client's with the same
+// port would be the same one to the kernel, which then has two sockets for it.
+const leastShown, mostShown = 1024, 32767
+
 // acceptMark lets passthrough connections go by.
 func acceptMark() []expr.Any {
 	return append(markIs(Mark), &expr.Verdict{Kind: expr.VerdictAccept})
@@ -60,7 +65,9 @@ func showClient(clients *nftables.Set, family byte, entry uint32) []expr.Any {
 		&expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true},
 		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: 1},
 		&expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: clients.Name, SetID: clients.ID},
-		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(family), RegAddrMin: 1},
+		&expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(leastShown)},
+		&expr.Immediate{Register: 3, Data: binaryutil.BigEndian.PutUint16(mostShown)},
+		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(family), RegAddrMin: 1, RegProtoMin: 2, RegProtoMax: 3, Specified: true},
 	)
 }
 
