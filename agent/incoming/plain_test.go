@@ -167,7 +167,7 @@ func TestWhatCannotBeToldApartIsTheTargets(t *testing.T) {
 		"long head":       "GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + strings.Repeat("z", 70<<10) + "\r\nX-User: alice\r\n\r\n" + mine,
 	} {
 		c := talk(t, client)
-		go c.send(text)
+		go func() { _, _ = io.WriteString(c, text) }()
 		server, err := l.Accept()
 		if err != nil {
 			t.Fatal(err)
