@@ -59,17 +59,19 @@ func (s shape) String() string {
 
 // filtered measures what becomes of the target's own requests on a port that is stolen, and of those that a filter steals.
 func (b *bench) filtered(ctx context.Context) error {
-	for _, s := range []shape{{1, 1 << 10, b.n}, {64, 1 << 10, 4 * b.n}, {1, 10 << 20, b.n / 50}, {64, 10 << 20, b.n / 25}} {
+	for _, s := range []shape{{1, 1 << 10, b.n}, {64, 1 << 10, 4 * b.n}, {1, 10 << 20, b.n / 50}, {16, 10 << 20, b.n / 25}} {
 		ways := func(more ...*way) []*way { return append([]*way{{at: direct, user: "-"}}, more...) }
 		const pass, rate = "+60 µs at p50", "over 0.5x per core"
 		alice := func(m *config.Mirror) (err error) {
 			m.Incoming.Filter, err = config.ParseFilter(fmt.Sprintf(`{"header": {%q: "alice"}}`, role.User))
 			return err
 		}
-		if err := b.inWays(ctx, s, alice, false, ways(
-			&way{what: "not matched by the filter", at: stolen, user: "bob", aim: pass, rate: rate},
-			&way{what: "stolen by a filter", at: stolen, user: "alice", aim: "+0.3 ms at p50"},
-		)); err != nil {
+		matched := ways(&way{what: "not matched by the filter", at: stolen, user: "bob", aim: pass, rate: rate})
+		// Not so many large answers of a debuggee at once: a link resets those for which it has no memory.
+		if s.connections == 1 || s.size == 1<<10 {
+			matched = append(matched, &way{what: "stolen by a filter", at: stolen, user: "alice", aim: "+0.3 ms at p50"})
+		}
+		if err := b.inWays(ctx, s, alice, false, matched); err != nil {
 			return err
 		}
 		if err := b.inWays(ctx, s, nil, true, ways(&way{what: "no filter, debugger stopped", at: stolen, user: "-", aim: pass, rate: rate})); err != nil {

@@ -15,6 +15,9 @@ import (
 const (
 	// NarrowIn holds nearly what a first window allows (64 KiB), so that little of it is dropped and sent again.
 	NarrowIn, NarrowOut = 32 << 10, 16 << 10
+	// segment is the most that one may have: a quarter of what a narrow buffer holds, since the kernel opens no smaller window than a
+	// segment.
+	segment = 8 << 10
 	// WideIn and WideOut are what most systems allow at most (net.core.rmem_max, wmem_max).
 	WideIn, WideOut = 208 << 10, 208 << 10
 )
@@ -22,6 +25,10 @@ const (
 // bound keeps the kernel from growing the buffers of a socket that is to connect, or of those that a listener accepts. They
 // begin wide, because the scale of the window is agreed upon in the handshake.
 func bound(fd int) error {
+	// Over loopback a segment is as large as a narrow buffer otherwise, and the window opens only when the sender's persist timer asks.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, segment); err != nil {
+		return fmt.Errorf("set TCP_MAXSEG: %w", err)
+	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, WideIn); err != nil {
 		return fmt.Errorf("set SO_RCVBUF: %w", err)
 	}
