@@ -174,11 +174,11 @@ func TestClientThatIsGoneIsNotKept(t *testing.T) {
 	conns := pieces(t)
 	for name, test := range map[string]struct {
 		header string
-		handle func(st *mux.Stream)
+		handle func(st *mux.Stream, over <-chan struct{})
 	}{
 		"while the target answers":  {"", nil},
-		"while the adapter decides": {"X-User: alice\r\n", func(st *mux.Stream) { _, _ = io.Copy(io.Discard, st); _ = st.Close() }},
-		"while the debuggee thinks": {"X-User: alice\r\n", func(st *mux.Stream) {
+		"while the adapter decides": {"X-User: alice\r\n", func(st *mux.Stream, over <-chan struct{}) { <-over; st.Reset() }},
+		"while the debuggee thinks": {"X-User: alice\r\n", func(st *mux.Stream, _ <-chan struct{}) {
 			_ = st.Opened(wire.Answer{})
 			_, _ = io.Copy(io.Discard, st)
 			for {
@@ -193,9 +193,10 @@ func TestClientThatIsGoneIsNotKept(t *testing.T) {
 	} {
 		memory := NewMemory(6*firsts, 100, nil)
 		f := startFarEnd(t, Options{Memory: memory})
-		f.on(test.handle)
+		over := make(chan struct{})
+		f.on(func(st *mux.Stream) { test.handle(st, over) })
 		f.stealRequests(t, "X-User: alice")
-		for _, body := range []int{0, 100} {
+		for asked, body := range []int{0, 100} {
 			c := talk(t, client)
 			text := post("/gone", test.header, 100)
 			c.send(text[:len(text)-body])
@@ -209,7 +210,7 @@ func TestClientThatIsGoneIsNotKept(t *testing.T) {
 				}
 				_ = server.Close()
 			} else {
-				testkit.Eventually(t, "it is asked", func() bool { return len(f.seen()) > 0 })
+				testkit.Eventually(t, "it is asked", func() bool { return len(f.seen()) > asked })
 				_ = c.SetLinger(0)
 				_ = c.Close()
 			}
@@ -219,6 +220,7 @@ func TestClientThatIsGoneIsNotKept(t *testing.T) {
 				return memory.count == 0
 			})
 		}
+		close(over)
 		f.freed(t)
 		closeNow(t, f)
 	}
