@@ -174,6 +174,22 @@ func target(t *testing.T, addr string) net.Listener {
 }
 
 func serveTarget(t *testing.T, l net.Listener) {
+	serveEach(t, l, func(c net.Conn) {
+		buf := make([]byte, 256)
+		for {
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+			host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+			if _, err := io.WriteString(c, "target saw "+host+"\n"); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// serveEach has each connection served, and closed after that. It ends with the test.
+func serveEach(t *testing.T, l net.Listener, serve func(net.Conn)) {
 	var conns sync.WaitGroup
 	done := make(chan struct{})
 	go func() {
@@ -185,16 +201,7 @@ func serveTarget(t *testing.T, l net.Listener) {
 			}
 			conns.Go(func() {
 				defer func() { _ = c.Close() }()
-				buf := make([]byte, 256)
-				for {
-					if _, err := c.Read(buf); err != nil {
-						return
-					}
-					host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
-					if _, err := io.WriteString(c, "target saw "+host+"\n"); err != nil {
-						return
-					}
-				}
+				serve(c)
 			})
 		}
 	}()

@@ -22,21 +22,11 @@ func TestServerThatSpeaksFirstIsNotWaitedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				_, _ = io.WriteString(c, "220 target\r\n")
-				line, _ := bufio.NewReader(c).ReadString('\n')
-				_, _ = io.WriteString(c, "250 "+line)
-			}()
-		}
-	}()
+	serveEach(t, l, func(c net.Conn) {
+		_, _ = io.WriteString(c, "220 target\r\n")
+		line, _ := bufio.NewReader(c).ReadString('\n')
+		_, _ = io.WriteString(c, "250 "+line)
+	})
 	f := startFarEnd(t, Options{})
 	f.on(func(st *mux.Stream) {
 		if st.Header.Kind != wire.KindIncoming {

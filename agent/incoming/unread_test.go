@@ -24,32 +24,22 @@ func TestStealTellsWhatItsFilterCannotSee(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
-				r := bufio.NewReader(c)
-				answer := "220 target\r\n"
-				line, err := r.ReadString('\n')
-				switch {
-				case err != nil:
-				case strings.HasPrefix(line, "GET /bare"):
-					answer = "HTTP/1.1 200 OK\nContent-Length: 0\n\n"
-				default:
-					answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-				}
-				_, _ = io.WriteString(c, answer)
-				_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
-				_, _ = io.Copy(io.Discard, r)
-			}()
+	serveEach(t, l, func(c net.Conn) {
+		_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		r := bufio.NewReader(c)
+		answer := "220 target\r\n"
+		line, err := r.ReadString('\n')
+		switch {
+		case err != nil:
+		case strings.HasPrefix(line, "GET /bare"):
+			answer = "HTTP/1.1 200 OK\nContent-Length: 0\n\n"
+		default:
+			answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 		}
-	}()
+		_, _ = io.WriteString(c, answer)
+		_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+		_, _ = io.Copy(io.Discard, r)
+	})
 	var told unreads
 	f := startFarEnd(t, Options{Unread: told.add})
 	f.on(answerRequest)
