@@ -126,28 +126,34 @@ func TestHalfClosedRequestIsCutAsTheClientCutIt(t *testing.T) {
 func TestFallbackOfAPartedClientEndsWithTheAnswer(t *testing.T) {
 	client := testpod.NewClient(t)
 	conns := pieces(t)
-	f := startFarEnd(t, Options{})
-	asked, may := make(chan struct{}), make(chan struct{})
-	f.on(func(st *mux.Stream) {
-		_, _ = io.ReadAll(st)
-		close(asked)
-		<-may
-		refuse(st)
-	})
-	closed := make(chan struct{})
-	f.opts.Closed = func(uint64) { close(closed) }
-	f.stealRequests(t, "X-User: alice")
-	c := talk(t, client)
-	c.send(mine)
-	_ = c.CloseWrite()
-	<-asked
-	<-closed
-	close(may)
-	server := <-conns
-	hearEnd(t, server, mine)
-	_, _ = io.WriteString(server, ok)
-	_ = server.Close()
-	hearEnd(t, c.r, ok)
+	for _, connected := range []bool{false, true} {
+		asked, may, closed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		f := startFarEnd(t, Options{Closed: func(uint64) { close(closed) }})
+		f.on(func(st *mux.Stream) {
+			_, _ = io.ReadAll(st)
+			close(asked)
+			<-may
+			refuse(st)
+		})
+		f.stealRequests(t, "X-User: alice")
+		c := talk(t, client)
+		if connected {
+			// A client that is silent at first is connected to the target.
+			server := <-conns
+			defer func() { _ = server.Close() }()
+		}
+		c.send(mine)
+		_ = c.CloseWrite()
+		<-asked
+		<-closed
+		close(may)
+		server := <-conns
+		hearEnd(t, server, mine)
+		_, _ = io.WriteString(server, ok)
+		_ = server.Close()
+		hearEnd(t, c.r, ok)
+		closeNow(t, f)
+	}
 }
 
 // TestBytesBehindAnAnswerAreNotLost : servers that answer HEAD with a body are common.

@@ -404,15 +404,24 @@ func (v *conversation) part() {
 	was := v.parted
 	v.parted = true
 	var legs []*leg
+	var idle *leg
 	for _, l := range []*leg{v.target, v.greeted} {
-		// One that is being given a request learns it when it has all of that.
-		if l != nil && !v.giving {
+		switch {
+		case l == nil, v.giving:
+			// One that is being given a request learns it when it has all of that.
+		case v.elsewhere && l.turn == nil && !was:
+			// A request that a debuggee refuses needs one that is whole.
+			idle, l.over = l, true
+		default:
 			legs = append(legs, l)
 		}
 	}
 	v.mu.Unlock()
 	if was {
 		return
+	}
+	if idle != nil {
+		_ = idle.conn.Close()
 	}
 	for s, seat := range v.seats {
 		s.opts.Closed(seat)
