@@ -48,8 +48,8 @@ type party struct {
 // dialogue is two scripts.
 type dialogue struct{ client, server []act }
 
-// dialoguePatience bounds one dialogue.
-const dialoguePatience = 5 * time.Second
+// dialoguePatience bounds one dialogue; on a busy machine large bodies wait for what narrow buffers made the kernel drop to be sent again.
+const dialoguePatience = 30 * time.Second
 
 // hold has both ends act, and returns what each heard. The server's end is the connection that comes.
 func (d dialogue) hold(client *net.TCPConn, conns <-chan *net.TCPConn) (atClient, atServer heard) {
