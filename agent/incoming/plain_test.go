@@ -175,3 +175,25 @@ func TestWhatCannotBeToldApartIsTheTargets(t *testing.T) {
 		_ = c.Close()
 	}
 }
+
+// TestClientThatWaitsToSendItsBodyIsNotKeptWaiting : a filter that would look into the body cannot, and the target says whether it wants it.
+func TestClientThatWaitsToSendItsBodyIsNotKeptWaiting(t *testing.T) {
+	client := testpod.NewClient(t)
+	webTarget(t, "[::]:80", nil)
+	f := startFarEnd(t, Options{})
+	f.on(func(st *mux.Stream) { t.Errorf("offered: %+v", st.Header); refuse(st) })
+	f.subscribe(t, wire.SubscribeParams{Port: 80, Mode: wire.ModeSteal, Requests: true, Filter: []byte(`{"json": {"user": "alice"}}`)})
+	c := talk(t, client)
+	began := time.Now()
+	c.send("POST /a HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\nContent-Length: 16\r\nExpect: 100-continue\r\n\r\n")
+	if status, _ := c.receive("POST"); status != http.StatusContinue {
+		t.Errorf("status %d, want 100", status)
+	}
+	if took := time.Since(began); took > bodyPatience/2 {
+		t.Errorf("the client was told to go on after %v", took)
+	}
+	c.send(`{"user":"alice"}`)
+	if _, body := c.receive("POST"); !strings.HasPrefix(body, "target: POST /a 16") {
+		t.Errorf("answered by %q", body)
+	}
+}

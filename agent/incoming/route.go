@@ -58,7 +58,8 @@ func (v *conversation) peek(req *http1.Request) content {
 	for scanner := req.Body.Scanner(); ; {
 		m, done, err := scanner.Take(v.in.bytes()[head+n:])
 		n += m
-		if done || err != nil || n >= filter.MaxBody {
+		// A client that waits for 100 (Continue) is not kept waiting: it sends nothing before somebody has its request.
+		if done || err != nil || n >= filter.MaxBody || req.Expect {
 			break
 		}
 		if err := v.in.fill(); err != nil {
