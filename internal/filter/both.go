@@ -102,9 +102,12 @@ func exampleOf(facts []fact) (example, bool) {
 	if len(parameters) > 0 {
 		e.request.Target += "?" + strings.Join(parameters, "&")
 	}
-	for k, separator := range map[kind]string{kindCookie: "; ", kindBaggage: ",", kindTracestate: ","} {
-		if len(lists[k]) > 0 {
-			e.fields = append(e.fields, Field{k.String(), strings.Join(lists[k], separator)})
+	for _, list := range []struct {
+		kind      kind
+		separator string
+	}{{kindCookie, "; "}, {kindBaggage, ","}, {kindTracestate, ","}} {
+		if len(lists[list.kind]) > 0 {
+			e.fields = append(e.fields, Field{list.kind.String(), strings.Join(lists[list.kind], list.separator)})
 		}
 	}
 	if body != nil {
