@@ -88,22 +88,7 @@ func (v *conversation) seat(s *Subscriptions) uint64 {
 // mayRepeat says whether the target may answer a request that was delivered to a debuggee that did not begin to: both
 // write to the same databases.
 func (st *steal) mayRepeat(req *http1.Request) bool {
-	switch st.params.Repeat {
-	case wire.RepeatNever:
-		return false
-	case wire.RepeatIdempotent:
-		if _, has := http1.Value(req.Fields, "Idempotency-Key"); has {
-			return true
-		}
-		if req.Method == "PUT" || req.Method == "DELETE" {
-			return true
-		}
-	}
-	switch req.Method {
-	case "GET", "HEAD", "OPTIONS", "TRACE":
-		return true
-	}
-	return false
+	return st.params.Repeat != wire.RepeatNever && req.IsRepeatable(st.params.Repeat == wire.RepeatIdempotent)
 }
 
 // run waits for the adapter's answer and passes on the response, or has the target answer.

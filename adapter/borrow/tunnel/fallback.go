@@ -2,8 +2,6 @@ package tunnel
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"podstep.dev/internal/http1"
@@ -23,23 +21,10 @@ type Fallback struct {
 
 // closed is what a request is told that the debuggee ended without an answer.
 func (f Fallback) closed(r *http1.Request) *wire.Failure {
-	return &wire.Failure{Status: 502, Fallback: f.OnExit && f.allows(r), Text: "podstep: the debuggee closed the connection without an answer"}
+	return &wire.Failure{Status: 502, Fallback: f.OnExit && r.IsRepeatable(f.Idempotent), Text: "podstep: the debuggee closed the connection without an answer"}
 }
 
 // hung is what a request is told that the debuggee did not begin to answer within d.
 func (f Fallback) hung(r *http1.Request, d time.Duration) *wire.Failure {
-	return &wire.Failure{Status: 504, Fallback: f.OnHang && f.allows(r), Text: fmt.Sprintf("podstep: the debuggee did not answer within %v", d)}
-}
-
-// allows reports whether two servers may have the request: RFC 9110 §9.2.1 (safe) and §9.2.2 (idempotent).
-func (f Fallback) allows(r *http1.Request) bool {
-	switch r.Method {
-	case "GET", "HEAD", "OPTIONS", "TRACE":
-		return true
-	case "PUT", "DELETE":
-		return f.Idempotent
-	}
-	return f.Idempotent && slices.ContainsFunc(r.Fields, func(field http1.Field) bool {
-		return strings.EqualFold(field.Name, "Idempotency-Key")
-	})
+	return &wire.Failure{Status: 504, Fallback: f.OnHang && r.IsRepeatable(f.Idempotent), Text: fmt.Sprintf("podstep: the debuggee did not answer within %v", d)}
 }
