@@ -145,7 +145,7 @@ func (m *interposer) request(s *h2stream, fields []hpack.HeaderField) {
 // toTarget gives the target a request whose head was just read.
 func (m *interposer) toTarget(s *h2stream, fields []hpack.HeaderField) {
 	if !m.mixed {
-		m.lastTarget = s.id
+		m.nextTarget = s.id + 2
 		m.up.passBlock()
 		m.forgetIfOver(s)
 		return
@@ -160,12 +160,12 @@ func (m *interposer) toTarget(s *h2stream, fields []hpack.HeaderField) {
 
 // admit gives a stream an id at the target, or refuses it when the target takes no more.
 func (m *interposer) admit(s *h2stream) {
-	id := max(s.id, m.lastTarget+2)
+	id := max(s.id, m.nextTarget)
 	if m.targetOver || id > m.final {
 		m.resetClient(s, http2.ErrCodeRefusedStream)
 		return
 	}
-	s.up.id, m.lastTarget = id, id
+	s.up.id, m.nextTarget = id, id+2
 	m.byTarget[id] = s
 }
 

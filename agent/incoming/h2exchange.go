@@ -45,7 +45,10 @@ type h2exchange struct {
 	sent bool
 	// over says that nobody waits for the response, or that the target has the request.
 	over bool
-	code http2.ErrCode
+	// givenUp says that the client, or somebody in its place, gave the request up, with the code; done that the adapter has nothing
+	// more to say.
+	givenUp, done bool
+	code          http2.ErrCode
 	// credited is how much of the content the client has its credit for, granted what it granted for the response.
 	credited int
 	granted  uint32
@@ -125,7 +128,7 @@ func (x *h2exchange) account() bool {
 func (x *h2exchange) run() {
 	defer x.st.session.visits.Done()
 	defer x.end()
-	first, whole, err := x.first()
+	first, err := x.first()
 	if err != nil {
 		x.flushBoth()
 		return
@@ -137,10 +140,11 @@ func (x *h2exchange) run() {
 		return
 	}
 	defer x.uploading.Wait()
+	defer x.stopSending()
 	defer func() { _ = stream.Close() }()
 	stop := contextAfter(x.st.session.taken, func() { splice.Reset(stream) })
 	defer stop()
-	x.starts(stream, whole)
+	x.starts(stream)
 	if err := await(); err != nil {
 		x.refused(err)
 		return
@@ -163,14 +167,14 @@ func (x *h2exchange) run() {
 }
 
 // first is the request's beginning, all that is known of it.
-func (x *h2exchange) first() (first []byte, whole bool, err error) {
+func (x *h2exchange) first() (first []byte, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.over {
-		return nil, false, h2.ErrClosed
+		return nil, h2.ErrClosed
 	}
 	n := min(len(x.waiting), wire.MaxFirst-x.head)
-	whole = x.s.ended && x.trailer == nil && n == len(x.waiting)
+	whole := x.s.ended && x.trailer == nil && n == len(x.waiting)
 	first, err = h2.Begin(x.r.fields, x.waiting[:n], whole)
 	if err == nil && len(first) > wire.MaxFirst {
 		n, whole = 0, x.s.ended && x.trailer == nil && len(x.waiting) == 0
@@ -178,11 +182,11 @@ func (x *h2exchange) first() (first []byte, whole bool, err error) {
 	}
 	if err != nil || len(first) > wire.MaxFirst {
 		x.giveToTarget()
-		return nil, false, errors.Join(err, errLong)
+		return nil, errors.Join(err, errLong)
 	}
 	x.handOn(n)
 	x.sent = whole
-	return first, whole, nil
+	return first, nil
 }
 
 // handOn takes the next n bytes of what waits as handed on, with a copy kept if need be, and lets the client send as much again.
@@ -206,20 +210,21 @@ func (x *h2exchange) handOn(n int) {
 }
 
 // starts notes the stream, and sends the rest of the request.
-func (x *h2exchange) starts(stream Stream, whole bool) {
+func (x *h2exchange) starts(stream Stream) {
 	x.down.out.FlushLater()
 	x.mu.Lock()
 	x.stream = stream
-	over := x.over
+	x.givenUp = x.over
 	x.mu.Unlock()
-	switch {
-	case over:
-		splice.Reset(stream)
-	case whole:
-		_ = stream.CloseWrite()
-	default:
-		x.uploading.Go(func() { x.send(stream) })
-	}
+	x.uploading.Go(func() { x.send(stream) })
+}
+
+// stopSending ends send.
+func (x *h2exchange) stopSending() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.over, x.done = true, true
+	x.changed.Broadcast()
 }
 
 // push takes in content of the client's, which took size bytes of its windows.
@@ -243,16 +248,17 @@ func (x *h2exchange) finish(trailer []hpack.HeaderField) {
 	x.changed.Broadcast()
 }
 
-// send hands the request on. What becomes of the stream is known to whoever reads it.
+// send hands the request on, and that the client gave it up, if it does: also when it is sent whole, so the half ends with the response.
+// What becomes of the stream is known to whoever reads it.
 func (x *h2exchange) send(stream Stream) {
 	w := h2.NewWriter(stream)
 	for {
 		switch p, end, err := x.next(); {
 		case err != nil:
-			if x.code != http2.ErrCodeNo {
-				_ = w.Reset(x.code)
+			if reset := new(h2.ResetError); errors.As(err, &reset) {
+				_ = w.Reset(reset.Code)
+				splice.Reset(stream)
 			}
-			splice.Reset(stream)
 			return
 		case end && x.trailer != nil:
 			_ = w.Head(x.trailer, true)
@@ -260,10 +266,7 @@ func (x *h2exchange) send(stream Stream) {
 			_ = w.Data(p, end)
 		}
 		x.down.out.FlushLater()
-		if x.isSent() {
-			_ = stream.CloseWrite()
-			return
-		}
+		x.noteSent()
 	}
 }
 
@@ -277,6 +280,8 @@ func (x *h2exchange) next() (p []byte, end bool, err error) {
 			n = max(min(n, wire.MaxFirst-x.head-len(x.kept)), 0)
 		}
 		switch {
+		case x.givenUp && !x.done:
+			return nil, false, &h2.ResetError{Code: x.code}
 		case x.over:
 			return nil, false, h2.ErrClosed
 		case n > 0:
@@ -285,7 +290,7 @@ func (x *h2exchange) next() (p []byte, end bool, err error) {
 			end = x.s.ended && len(x.waiting) == 0 && x.trailer == nil
 			x.sent = end
 			return p, end, nil
-		case x.s.ended && len(x.waiting) == 0:
+		case x.s.ended && len(x.waiting) == 0 && !x.sent:
 			x.sent = true
 			return nil, true, nil
 		}
@@ -293,14 +298,14 @@ func (x *h2exchange) next() (p []byte, end bool, err error) {
 	}
 }
 
-func (x *h2exchange) isSent() bool {
+// noteSent tells who waits for it that the request was handed on whole.
+func (x *h2exchange) noteSent() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.sent {
+	if x.sent && !x.over {
 		x.forgetIfOver(x.s)
 		x.changed.Broadcast()
 	}
-	return x.sent
 }
 
 // delivered says that the adapter took the request: it need not be kept any more if it is long.
@@ -379,15 +384,12 @@ func (x *h2exchange) abandon(code http2.ErrCode) {
 	x.account()
 	x.credit.Close()
 	x.changed.Broadcast()
-	switch {
-	case x.stream == nil || clean:
-	case x.sent || x.asking:
-		// The half is over, or nothing was delivered: the stream's reset says it.
-		splice.Reset(x.stream)
-	default:
-		// Whoever sends the request says it, unless the link does not take it.
-		x.hurry = time.AfterFunc(lingering, func() { splice.Reset(x.stream) })
+	if x.stream == nil || clean {
+		return
 	}
+	// Whoever sends the request says it, unless the link does not take it.
+	x.givenUp = true
+	x.hurry = time.AfterFunc(lingering, func() { splice.Reset(x.stream) })
 }
 
 // failed has the target answer a request that the debuggee did not, or says that nobody does.

@@ -51,9 +51,9 @@ type interposer struct {
 	space sync.Cond
 	// streams are by the client's id; byTarget has the target's by theirs, once mixed.
 	streams, byTarget map[uint32]*h2stream
-	// last is the highest id of the client's so far, lastTarget the highest one used at the target, final the target's word on which
-	// it takes.
-	last, lastTarget, final uint32
+	// last is the highest id of the client's so far, nextTarget the least that may be used at the target, final the target's word on
+	// which it takes.
+	last, nextTarget, final uint32
 	// mixed says that a debuggee was asked; raw that the frames cannot be told apart any more, and all is passed on.
 	mixed, raw bool
 	// owed is what the client is to be granted for the connection.
@@ -176,7 +176,7 @@ func (v *conversation) takeTarget() (*width, []byte, error) {
 func (m *interposer) greets() bool {
 	_ = m.server.SetReadDeadline(time.Now().Add(settingsPatience))
 	defer func() { _ = m.server.SetReadDeadline(time.Time{}) }()
-	for len(m.fromTarget.bytes()) < frameHead {
+	for b := m.fromTarget.bytes(); len(b) < frameHead || isSettings(b) && len(b) < frameHead+lengthOf(b); b = m.fromTarget.bytes() {
 		if err := m.fromTarget.fill(); err != nil {
 			if isTimeout(err) {
 				m.fromTarget.end = nil
@@ -184,7 +184,8 @@ func (m *interposer) greets() bool {
 			break
 		}
 	}
-	return isSettings(m.fromTarget.bytes())
+	b := m.fromTarget.bytes()
+	return isSettings(b) && len(b) >= frameHead+lengthOf(b)
 }
 
 // noHTTP2 has all that comes go to one party: to the debuggee of a session that takes everything, else to the target, which has the
@@ -249,6 +250,10 @@ func (m *interposer) serve(began int) error {
 		m.hangUp()
 	}
 	v.log.Debug("HTTP/2")
+	// The client hears of nothing else before the target's SETTINGS.
+	if err := m.takeIn(m.down, m.fromTargets); err != nil {
+		return m.breakOff(err)
+	}
 	v.others.Go(func() {
 		defer m.server.free()
 		defer m.fromTarget.free()
