@@ -100,6 +100,15 @@ func (c calls) Paused(_ context.Context, p wire.PausedParams) error {
 	return nil
 }
 
+// Patience notes how long the adapter may take.
+func (c calls) Patience(_ context.Context, p wire.PatienceParams) error {
+	if p.Hold < 0 {
+		return &wire.Refusal{Errno: syscall.EINVAL, Text: fmt.Sprintf("patience: %d seconds", p.Hold)}
+	}
+	c.incoming.SetPatience(time.Duration(p.Hold) * time.Second)
+	return nil
+}
+
 // Leave notes the farewell.
 func (c calls) Leave(_ context.Context, p wire.LeaveParams) error {
 	if p.Linger < 0 {

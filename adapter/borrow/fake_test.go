@@ -192,6 +192,11 @@ func (p *fakePlace) Paused(_ context.Context, s wire.PausedParams) error {
 	return nil
 }
 
+func (p *fakePlace) Patience(_ context.Context, s wire.PatienceParams) error {
+	p.note("patience %d", s.Hold)
+	return nil
+}
+
 func (p *fakePlace) Leave(_ context.Context, l wire.LeaveParams) error {
 	p.note("leave %d", l.Linger)
 	return nil

@@ -1,6 +1,7 @@
 package borrow
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -29,6 +30,8 @@ func (b *Borrow) dig() {
 	b.tunnel.Fallback = tunnel.Fallback{
 		OnExit: incoming.OnExit == config.FailFallback, OnHang: incoming.OnHang == config.FailFallback, Idempotent: incoming.FallbackIdempotent,
 	}
+	b.tunnel.SetRules(tunnelRules(b.rules))
+	b.tunnel.Holding, b.tunnel.Released = b.holding, b.releasedTo
 	b.tunnel.HangTimeout = time.Duration(incoming.HangTimeout) * time.Second
 }
 
@@ -61,8 +64,10 @@ func (l *link) params(port uint16) wire.SubscribeParams {
 		return p
 	}
 	p.Requests, p.OnPause, p.Repeat = true, b.onPause(), b.repeat()
-	if p.OnPause == wire.PauseHold {
-		p.Hold = b.mirror.Incoming.Hold.Seconds
+	p.Hold = b.patience()
+	p.Existing, p.ProbesTo = wire.Existing(b.mirror.Incoming.Existing), wire.ProbesTo(b.mirror.Incoming.Probes)
+	if f := b.mirror.Incoming.ProbeFilter; !f.IsZero() {
+		p.ProbeFilter, _ = json.Marshal(f) // it was read from JSON
 	}
 	return p
 }
