@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,6 +31,8 @@ type connection struct {
 	log      *zap.Logger
 	client   *early
 	from, to netip.AddrPort
+	// passed says that all of it is the target's, whoever claims the port.
+	passed atomic.Bool
 }
 
 // serve has the connection answered by whoever it is for.
@@ -41,6 +44,7 @@ func (p *port) serve(conn *net.TCPConn, from, to netip.AddrPort, crowded bool) {
 	c := &connection{port: p, log: log, client: newEarly(p.memory.width(conn), p.memory.firsts), from: from, to: to}
 	defer c.client.conn.free()
 	defer c.client.drop()
+	defer p.noteConnection(c)()
 	claims := p.claimed()
 	switch {
 	case crowded || len(claims) == 0:
@@ -120,6 +124,7 @@ func (c *connection) dial(ctx context.Context) (*width, error) {
 
 // pass joins the connection with the target's own listener.
 func (c *connection) pass() {
+	c.passed.Store(true)
 	server, err := c.dial(c.life)
 	if err != nil {
 		c.log.Debug("passthrough failed", zap.Error(err))
