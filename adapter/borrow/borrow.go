@@ -42,9 +42,8 @@ type Options struct {
 	Say func(string)
 	// OwnEnv are the names of variables that the user sets for the debuggee: the target's do not replace them.
 	OwnEnv []string
-	// Held is told of each request that a rule holds, and Released how it went on. They must not block. They may be nil.
-	Held     func(tunnel.Held)
-	Released func(tunnel.Held, tunnel.Release)
+	// Held is told of each request that a rule holds, and again when that is over with how it went on. It must not block. It may be nil.
+	Held func(tunnel.Held, tunnel.Release)
 	// Listening is told of each port that the debuggee serves to others, once its traffic is subscribed to. May be nil.
 	Listening func(port uint16)
 

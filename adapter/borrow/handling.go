@@ -106,10 +106,10 @@ func tunnelRule(r config.Rule) tunnel.Rule {
 
 // holding tells the person of a request that a rule holds.
 func (b *Borrow) holding(h tunnel.Held) {
-	b.say(fmt.Sprintf("request %d %s %s waits, by the rule to %s; podstep requests deliver %[1]d (or target, or fail) lets it go on, and after %v the target has it",
+	b.say(fmt.Sprintf("request %d %s %s waits, by the rule to %s; podstep requests deliver %[1]d (or target, or fail) lets it go on, and after %[5]v the target has it",
 		h.ID, h.Method, h.Path, h.Rule, h.Until.Sub(h.Since)))
 	if b.opts.Held != nil {
-		b.opts.Held(h)
+		b.opts.Held(h, "")
 	}
 }
 
@@ -121,8 +121,8 @@ func (b *Borrow) releasedTo(h tunnel.Held, how tunnel.Release) {
 	case tunnel.Withdrawn:
 		b.say(fmt.Sprintf("request %d %s %s waits no more: its client is gone", h.ID, h.Method, h.Path))
 	}
-	if b.opts.Released != nil {
-		b.opts.Released(h, how)
+	if b.opts.Held != nil {
+		b.opts.Held(h, how)
 	}
 }
 

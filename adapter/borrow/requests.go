@@ -30,7 +30,9 @@ func (b *Borrow) dig() {
 	b.tunnel.Fallback = tunnel.Fallback{
 		OnExit: incoming.OnExit == config.FailFallback, OnHang: incoming.OnHang == config.FailFallback, Idempotent: incoming.FallbackIdempotent,
 	}
+	b.mu.Lock() // somebody may set others already
 	b.tunnel.SetRules(tunnelRules(b.rules))
+	b.mu.Unlock()
 	b.tunnel.Holding, b.tunnel.Released = b.holding, b.releasedTo
 	b.tunnel.HangTimeout = time.Duration(incoming.HangTimeout) * time.Second
 }
