@@ -12,8 +12,9 @@ import (
 const (
 	Debuggee = "debuggee"
 	Target   = "target"
-	Nobody   = "nobody" // podstep or the agent told the client of a failure
-	Held     = "held"   // a rule has it wait, nobody has it yet
+	Nobody   = "nobody"  // podstep or the agent told the client of a failure
+	Held     = "held"    // a rule has it wait for somebody, nobody has it yet
+	Delayed  = "delayed" // a rule has it wait for a while, nobody has it yet
 )
 
 // record is one request as it is kept. The log's lock guards it.
