@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -55,6 +56,8 @@ type Options struct {
 	Memory *Memory
 	// Ports are shared with other sessions. If nil, this session has its own, which end with it.
 	Ports *Ports
+	// Files are the target's, for the certificates of TLS. If nil, there are none.
+	Files fs.FS
 	// OpenTimeout is how long the adapter may take to say whether it takes a connection. If zero, 5 s.
 	OpenTimeout time.Duration
 }
