@@ -29,6 +29,7 @@ func (b *Borrow) dig() {
 	b.tunnel.Fallback = tunnel.Fallback{
 		OnExit: incoming.OnExit == config.FailFallback, OnHang: incoming.OnHang == config.FailFallback, Idempotent: incoming.FallbackIdempotent,
 	}
+	b.tunnel.TLS, b.tunnel.TLSFailed = b.secrets.debuggee, b.sayTLSFailed
 	b.tunnel.HangTimeout = time.Duration(incoming.HangTimeout) * time.Second
 }
 
@@ -60,7 +61,7 @@ func (l *link) params(port uint16) wire.SubscribeParams {
 	if p.Mode != wire.ModeSteal {
 		return p
 	}
-	p.Requests, p.OnPause, p.Repeat = true, b.onPause(), b.repeat()
+	p.Requests, p.OnPause, p.Repeat, p.TLS = true, b.onPause(), b.repeat(), b.secrets.wanted[port]
 	if p.OnPause == wire.PauseHold {
 		p.Hold = b.mirror.Incoming.Hold.Seconds
 	}
@@ -75,6 +76,9 @@ func (l *link) understands(p wire.SubscribeParams) error {
 	}
 	if peer := l.session.Peer; len(p.Filter) > 0 && peer.Minor < need {
 		return fault.New(fault.FilterUnknown, fmt.Sprintf("the agent of %s (%s) cannot filter requests", l.place, peer.Program), nil)
+	}
+	if peer := l.session.Peer; p.TLS != nil && peer.Minor < tlsMinor {
+		return fault.New(fault.TLSUnknown, fmt.Sprintf("the agent of %s (%s) cannot take TLS off", l.place, peer.Program), nil)
 	}
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -23,6 +22,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
 
 	"podstep.dev/agent/internal/testpod"
 	"podstep.dev/internal/wire"
@@ -156,7 +157,7 @@ func tlsTarget(t *testing.T, config *tls.Config) {
 		host := netip.MustParseAddrPort(r.RemoteAddr).Addr().Unmap()
 		_, _ = fmt.Fprintf(w, "target: %s %s %d %v from %s as %s in %s %s %x", r.Method, r.URL, len(body), err, host, client, r.Proto, r.TLS.ServerName, r.TLS.Version)
 	})
-	server := &http.Server{Handler: handler, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0)}
+	server := &http.Server{Handler: handler, TLSConfig: config, ErrorLog: zap.NewStdLog(zap.NewNop())}
 	if config.NextProtos != nil && config.NextProtos[0] != "h2" {
 		server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
 	}

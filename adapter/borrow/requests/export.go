@@ -164,6 +164,13 @@ func harmless(r rune) rune {
 	return r
 }
 
+func (e Entry) scheme() string {
+	if e.TLS {
+		return "https://"
+	}
+	return "http://"
+}
+
 // URL is where the request was sent to, as its sender wrote it.
 func (e Entry) URL() string {
 	target := e.Request.target()
@@ -177,5 +184,5 @@ func (e Entry) URL() string {
 	if !strings.HasPrefix(target, "/") {
 		target = "/" // OPTIONS *, CONNECT
 	}
-	return "http://" + host + target
+	return e.scheme() + host + target
 }
