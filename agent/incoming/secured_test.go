@@ -17,19 +17,20 @@ import (
 	"podstep.dev/agent/internal/testpod"
 	"podstep.dev/internal/mux"
 	"podstep.dev/internal/testkit"
+	"podstep.dev/internal/testkit/authority"
 	"podstep.dev/internal/wire"
 )
 
 func TestClientThatDoesNotTrustIsCounted(t *testing.T) {
 	client := testpod.NewClient(t)
-	a, dev := newAuthority(t), newAuthority(t)
-	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.issue("web", "web.test")}})
-	dev.issue("web", "web.test")
+	a, dev := authority.New(t), authority.New(t)
+	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.Issue("web", "web.test")}})
+	dev.Issue("web", "web.test")
 	told := &tally{}
-	f := dev.startFarEnd(t, told)
+	f := startFarEndWith(t, dev, told)
 	f.on(answerRequest)
 	f.stealTLS(t, in("web"), "X-User: alice")
-	b := browser(t, client, &tls.Config{RootCAs: a.pool()})
+	b := browser(t, client, &tls.Config{RootCAs: a.Pool()})
 	if status, body := get(t, b, "https://web.test/"); status != 0 || !strings.Contains(body, "certificate signed by unknown authority") {
 		t.Errorf("%d %s", status, body)
 	}
@@ -40,8 +41,8 @@ func TestClientThatDoesNotTrustIsCounted(t *testing.T) {
 // TestHalvesOfTLSEndAsTheOtherSideEnds : close_notify stays that, and a half that was cut stays cut.
 func TestHalvesOfTLSEndAsTheOtherSideEnds(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	web := a.issue("web", "web.test")
+	a := authority.New(t)
+	web := a.Issue("web", "web.test")
 	type ending struct {
 		text   string
 		notice bool
@@ -62,7 +63,7 @@ func TestHalvesOfTLSEndAsTheOtherSideEnds(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c)
 	})
 	defer func() { _ = l.Close() }()
-	f := a.startFarEnd(t, nil)
+	f := startFarEndWith(t, a, nil)
 	f.on(answerRequest)
 	f.stealTLS(t, in("web"), "X-User: alice")
 	for name, end := range map[string]func(*tls.Conn, *net.TCPConn){
@@ -72,7 +73,7 @@ func TestHalvesOfTLSEndAsTheOtherSideEnds(t *testing.T) {
 		notify = end
 		tcp := dial(t, client, testpod.Pod4+":80")
 		below := &tapped{TCPConn: tcp}
-		c := tls.Client(below, &tls.Config{ServerName: "web.test", RootCAs: a.pool()})
+		c := tls.Client(below, &tls.Config{ServerName: "web.test", RootCAs: a.Pool()})
 		_, _ = io.WriteString(c, "\x00no HTTP")
 		end(c, tcp)
 		notice := name == "close_notify"
@@ -102,8 +103,8 @@ func (c *tapped) Read(b []byte) (int, error) {
 
 func TestResetOverTLSIsAReset(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	web := a.issue("web", "web.test")
+	a := authority.New(t)
+	web := a.Issue("web", "web.test")
 	atTarget := make(chan error, 1)
 	reset := make(chan bool, 1)
 	l := targetOf(t, testpod.Pod4+":80", func(c *net.TCPConn) {
@@ -118,12 +119,12 @@ func TestResetOverTLSIsAReset(t *testing.T) {
 		atTarget <- err
 	})
 	defer func() { _ = l.Close() }()
-	f := a.startFarEnd(t, nil)
+	f := startFarEndWith(t, a, nil)
 	f.on(answerRequest)
 	f.stealTLS(t, in("web"), "X-User: alice")
 	for _, target := range []bool{true, false} {
 		tcp := dial(t, client, testpod.Pod4+":80")
-		c := tls.Client(tcp, &tls.Config{ServerName: "web.test", RootCAs: a.pool()})
+		c := tls.Client(tcp, &tls.Config{ServerName: "web.test", RootCAs: a.Pool()})
 		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: web.test\r\n\r\n")
 		reset <- target
 		if target {
@@ -143,13 +144,13 @@ func TestResetOverTLSIsAReset(t *testing.T) {
 
 func TestGarbageBehindTheHandshakeIsAnAlert(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.issue("web", "web.test")}})
-	f := a.startFarEnd(t, nil)
+	a := authority.New(t)
+	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.Issue("web", "web.test")}})
+	f := startFarEndWith(t, a, nil)
 	f.on(answerRequest)
 	f.stealTLS(t, in("web"), "X-User: alice")
 	tcp := dial(t, client, testpod.Pod4+":80")
-	c := tls.Client(tcp, &tls.Config{ServerName: "web.test", RootCAs: a.pool()})
+	c := tls.Client(tcp, &tls.Config{ServerName: "web.test", RootCAs: a.Pool()})
 	if err := c.Handshake(); err != nil {
 		t.Fatal(err)
 	}
@@ -163,13 +164,13 @@ func TestGarbageBehindTheHandshakeIsAnAlert(t *testing.T) {
 // TestUnfinishedHandshakeIsTheTargets : as far as nothing was answered.
 func TestUnfinishedHandshakeIsTheTargets(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	a.issue("web", "web.test")
+	a := authority.New(t)
+	a.Issue("web", "web.test")
 	atTarget := make(chan received, 1)
 	l := targetOf(t, testpod.Pod4+":80", func(c *net.TCPConn) { atTarget <- readAll(c) })
 	defer func() { _ = l.Close() }()
 	told := &tally{}
-	f := a.startFarEnd(t, told)
+	f := startFarEndWith(t, a, told)
 	f.stealTLS(t, in("web"), "")
 	for _, sent := range []string{"\x16\x03\x01\x00\x05\x01\x00\x00\x01x", "\x16\x03\x01\xff\xff", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"} {
 		c := dial(t, client, testpod.Pod4+":80")
@@ -186,10 +187,10 @@ func TestUnfinishedHandshakeIsTheTargets(t *testing.T) {
 
 func TestHandshakeThatTakesTooLongEnds(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.issue("web", "web.test")}})
+	a := authority.New(t)
+	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.Issue("web", "web.test")}})
 	told := &tally{}
-	f := a.startFarEnd(t, told)
+	f := startFarEndWith(t, a, told)
 	f.stealTLS(t, in("web"), "X-User: alice")
 	near, far := net.Pipe()
 	c := tls.Client(far, &tls.Config{ServerName: "web.test"})
@@ -215,16 +216,16 @@ func TestHandshakeThatTakesTooLongEnds(t *testing.T) {
 
 func TestWholeConnectionOverTLSReachesTheDebuggee(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	web := a.issue("web", "web.test")
+	a := authority.New(t)
+	web := a.Issue("web", "web.test")
 	for _, with := range []bool{false, true} {
 		if with {
 			tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{web}})
 		}
-		f := a.startFarEnd(t, nil)
+		f := startFarEndWith(t, a, nil)
 		f.on(chat)
 		sub := f.stealTLS(t, in("web"), "")
-		c := tls.Client(dial(t, client, testpod.Pod4+":80"), &tls.Config{ServerName: "web.test", RootCAs: a.pool()})
+		c := tls.Client(dial(t, client, testpod.Pod4+":80"), &tls.Config{ServerName: "web.test", RootCAs: a.Pool()})
 		expect(t, c, "debuggee saw "+testpod.Client4)
 		if h := f.seen()[0]; h.Kind != wire.KindIncoming || h.TLS == nil || h.TLS.ServerName != "web.test" {
 			t.Errorf("header %+v", h)
@@ -238,9 +239,9 @@ func TestWholeConnectionOverTLSReachesTheDebuggee(t *testing.T) {
 
 func TestUpgradeOverTLSGoesOn(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.issue("web", "web.test")}, NextProtos: []string{"http/1.1"}})
-	f := a.startFarEnd(t, nil)
+	a := authority.New(t)
+	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.Issue("web", "web.test")}, NextProtos: []string{"http/1.1"}})
+	f := startFarEndWith(t, a, nil)
 	f.on(func(st *mux.Stream) {
 		_ = st.Opened(wire.Answer{})
 		b := make([]byte, 4096)
@@ -251,7 +252,7 @@ func TestUpgradeOverTLSGoesOn(t *testing.T) {
 		_ = st.Close()
 	})
 	f.stealTLS(t, in("web"), "X-User: alice")
-	c := tls.Client(dial(t, client, testpod.Pod4+":80"), &tls.Config{ServerName: "web.test", RootCAs: a.pool()})
+	c := tls.Client(dial(t, client, testpod.Pod4+":80"), &tls.Config{ServerName: "web.test", RootCAs: a.Pool()})
 	_, _ = io.WriteString(c, "GET /ws HTTP/1.1\r\nHost: web.test\r\nX-User: alice\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 	head := make([]byte, 4096)
 	if n, err := c.Read(head); err != nil || !strings.HasPrefix(string(head[:n]), "HTTP/1.1 101") {

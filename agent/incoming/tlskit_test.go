@@ -4,21 +4,13 @@ package incoming
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -26,99 +18,9 @@ import (
 	"go.uber.org/zap"
 
 	"podstep.dev/agent/internal/testpod"
+	"podstep.dev/internal/testkit/authority"
 	"podstep.dev/internal/wire"
 )
-
-// authority signs the certificates of a test.
-type authority struct {
-	t    *testing.T
-	dir  string
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-}
-
-// newAuthority keeps files in a directory of the test: ca.crt is its own.
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t, dir: t.TempDir()}
-	a.key, a.cert = a.sign("an authority", true, nil)
-	a.write("ca.crt", "CERTIFICATE", a.cert.Raw)
-	return a
-}
-
-// sign makes a key and its certificate.
-func (a *authority) sign(name string, ca bool, names []string) (*ecdsa.PrivateKey, *x509.Certificate) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
-	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: ca, BasicConstraintsValid: true, DNSNames: names,
-		IPAddresses: []net.IP{net.ParseIP(testpod.Pod4)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	parent, by := template, key
-	if ca {
-		template.KeyUsage, template.ExtKeyUsage, template.IPAddresses = x509.KeyUsageCertSign, nil, nil
-	} else {
-		parent, by = a.cert, a.key
-	}
-	raw, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(raw)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return key, cert
-}
-
-func (a *authority) write(file, kind string, der []byte) {
-	a.t.Helper()
-	if err := os.WriteFile(filepath.Join(a.dir, file), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		a.t.Fatal(err)
-	}
-}
-
-// issue writes file.crt and file.key for names, and returns the pair.
-func (a *authority) issue(file string, names ...string) tls.Certificate {
-	a.t.Helper()
-	key, cert := a.sign(file, false, names)
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	a.write(file+".crt", "CERTIFICATE", cert.Raw)
-	a.write(file+".key", "PRIVATE KEY", der)
-	pair, err := tls.LoadX509KeyPair(a.path(file+".crt"), a.path(file+".key"))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return pair
-}
-
-func (a *authority) path(file string) string { return filepath.Join(a.dir, file) }
-
-// text is a file's.
-func (a *authority) text(file string) wire.Secret {
-	a.t.Helper()
-	text, err := os.ReadFile(a.path(file))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return wire.Secret(text)
-}
-
-// pool trusts the authority.
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
 
 // in are the paths of pairs in the target's file system.
 func in(files ...string) *wire.TLS {
@@ -224,10 +126,10 @@ func (h *tally) expect(t *testing.T, why wire.Unread, n uint64) {
 	})
 }
 
-// startFarEnd makes the authority's files the target's.
-func (a *authority) startFarEnd(t *testing.T, h *tally) *farEnd {
+// startFarEndWith makes an authority's files the target's.
+func startFarEndWith(t *testing.T, a *authority.Authority, h *tally) *farEnd {
 	t.Helper()
-	opts := Options{Files: os.DirFS(a.dir)}
+	opts := Options{Files: os.DirFS(a.Dir)}
 	if h != nil {
 		opts.Unread = h.add
 	}

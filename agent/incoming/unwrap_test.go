@@ -15,17 +15,18 @@ import (
 	"time"
 
 	"podstep.dev/agent/internal/testpod"
+	"podstep.dev/internal/testkit/authority"
 	"podstep.dev/internal/wire"
 )
 
 func TestRequestsOverTLSAreRouted(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.issue("web", "web.test")}, NextProtos: []string{"http/1.1"}})
-	f := a.startFarEnd(t, nil)
+	a := authority.New(t)
+	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.Issue("web", "web.test")}, NextProtos: []string{"http/1.1"}})
+	f := startFarEndWith(t, a, nil)
 	f.on(answerRequest)
 	f.stealTLS(t, in("web"), "X-User: alice")
-	b := browser(t, client, &tls.Config{RootCAs: a.pool()})
+	b := browser(t, client, &tls.Config{RootCAs: a.Pool()})
 	for range 3 {
 		if status, body := get(t, b, "https://web.test/a", "X-User", "alice"); status != 200 || !strings.HasPrefix(body, "debuggee: GET /a HTTP/1.1") {
 			t.Errorf("alice's: %d %s", status, body)
@@ -48,8 +49,8 @@ func TestRequestsOverTLSAreRouted(t *testing.T) {
 
 func TestProtocolIsTheOneThatTheTargetChooses(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	web := a.issue("web", "web.test")
+	a := authority.New(t)
+	web := a.Issue("web", "web.test")
 	for name, test := range map[string]struct {
 		target      []string
 		most        uint16
@@ -71,10 +72,10 @@ func TestProtocolIsTheOneThatTheTargetChooses(t *testing.T) {
 				t.Fatal(err)
 			}
 			serveEach(t, l, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-			f := a.startFarEnd(t, nil)
+			f := startFarEndWith(t, a, nil)
 			f.on(answerRequest)
 			sub := f.stealTLS(t, in("web"), "X-User: alice")
-			c := tls.Client(dial(t, client, testpod.Pod4+":80"), &tls.Config{ServerName: "web.test", RootCAs: a.pool(), NextProtos: test.client})
+			c := tls.Client(dial(t, client, testpod.Pod4+":80"), &tls.Config{ServerName: "web.test", RootCAs: a.Pool(), NextProtos: test.client})
 			if err := c.Handshake(); err != nil {
 				t.Fatal(err)
 			}
@@ -91,14 +92,14 @@ func TestProtocolIsTheOneThatTheTargetChooses(t *testing.T) {
 
 func TestProtocolIsTheClientsChoiceWithoutATarget(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	a.issue("web", "web.test")
-	f := a.startFarEnd(t, nil)
+	a := authority.New(t)
+	a.Issue("web", "web.test")
+	f := startFarEndWith(t, a, nil)
 	f.on(answerRequest)
 	f.stealTLS(t, in("web"), "")
 	for _, want := range []string{"http/1.1", "h2"} {
 		other := map[string]string{"h2": "http/1.1", "http/1.1": "h2"}[want]
-		c := tls.Client(dial(t, client, testpod.Pod4+":80"), &tls.Config{ServerName: "web.test", RootCAs: a.pool(), NextProtos: []string{want, other}})
+		c := tls.Client(dial(t, client, testpod.Pod4+":80"), &tls.Config{ServerName: "web.test", RootCAs: a.Pool(), NextProtos: []string{want, other}})
 		if err := c.Handshake(); err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +108,7 @@ func TestProtocolIsTheClientsChoiceWithoutATarget(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	b := browser(t, client, &tls.Config{RootCAs: a.pool(), NextProtos: []string{"http/1.1"}})
+	b := browser(t, client, &tls.Config{RootCAs: a.Pool(), NextProtos: []string{"http/1.1"}})
 	if status, body := get(t, b, "https://web.test/a"); status != 200 || !strings.HasPrefix(body, "debuggee: ") {
 		t.Errorf("%d %s", status, body)
 	}
@@ -115,11 +116,11 @@ func TestProtocolIsTheClientsChoiceWithoutATarget(t *testing.T) {
 
 func TestCertificateIsTheOneThatTheTargetShows(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	one, two, other := a.issue("one", "one.test"), a.issue("two", "two.test"), a.issue("other", "other.test")
+	a := authority.New(t)
+	one, two, other := a.Issue("one", "one.test"), a.Issue("two", "two.test"), a.Issue("other", "other.test")
 	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{one, two, other}, NextProtos: []string{"http/1.1"}})
 	told := &tally{}
-	f := a.startFarEnd(t, told)
+	f := startFarEndWith(t, a, told)
 	f.on(answerRequest)
 	f.stealTLS(t, in("one", "two"), "X-User: alice")
 	for name, test := range map[string]struct {
@@ -131,7 +132,7 @@ func TestCertificateIsTheOneThatTheTargetShows(t *testing.T) {
 		"other.test": {"alice", "target: ", other}, // without the certificate it stays TLS
 	} {
 		var got []byte
-		b := browser(t, client, &tls.Config{RootCAs: a.pool(), NextProtos: []string{"http/1.1"}, VerifyConnection: func(s tls.ConnectionState) error {
+		b := browser(t, client, &tls.Config{RootCAs: a.Pool(), NextProtos: []string{"http/1.1"}, VerifyConnection: func(s tls.ConnectionState) error {
 			got = s.PeerCertificates[0].Raw
 			return nil
 		}})
@@ -147,13 +148,13 @@ func TestCertificateIsTheOneThatTheTargetShows(t *testing.T) {
 
 func TestCertificateMayBeGiven(t *testing.T) {
 	client := testpod.NewClient(t)
-	a, dev := newAuthority(t), newAuthority(t)
-	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.issue("web", "web.test")}})
-	dev.issue("web", "web.test")
+	a, dev := authority.New(t), authority.New(t)
+	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.Issue("web", "web.test")}})
+	dev.Issue("web", "web.test")
 	f := startFarEnd(t, Options{})
 	f.on(answerRequest)
-	f.stealTLS(t, &wire.TLS{Certificates: []wire.KeyPair{{CertPEM: dev.text("web.crt"), KeyPEM: dev.text("web.key")}}}, "X-User: alice")
-	b := browser(t, client, &tls.Config{RootCAs: dev.pool(), NextProtos: []string{"http/1.1"}})
+	f.stealTLS(t, &wire.TLS{Certificates: []wire.KeyPair{{CertPEM: wire.Secret(dev.Text("web.crt")), KeyPEM: wire.Secret(dev.Text("web.key"))}}}, "X-User: alice")
+	b := browser(t, client, &tls.Config{RootCAs: dev.Pool(), NextProtos: []string{"http/1.1"}})
 	if status, body := get(t, b, "https://web.test/", "X-User", "alice"); status != 200 || !strings.HasPrefix(body, "debuggee: ") {
 		t.Errorf("%d %s", status, body)
 	}
@@ -164,13 +165,13 @@ func TestCertificateMayBeGiven(t *testing.T) {
 
 func TestCertificateThatIsRenewedIsShown(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	a.issue("web", "web.test")
-	f := a.startFarEnd(t, nil)
+	a := authority.New(t)
+	a.Issue("web", "web.test")
+	f := startFarEndWith(t, a, nil)
 	f.on(answerRequest)
 	f.stealTLS(t, in("web"), "")
 	shown := func() []byte {
-		c := tls.Client(dial(t, client, testpod.Pod4+":80"), &tls.Config{ServerName: "web.test", RootCAs: a.pool()})
+		c := tls.Client(dial(t, client, testpod.Pod4+":80"), &tls.Config{ServerName: "web.test", RootCAs: a.Pool()})
 		if err := c.Handshake(); err != nil {
 			t.Fatal(err)
 		}
@@ -179,13 +180,13 @@ func TestCertificateThatIsRenewedIsShown(t *testing.T) {
 	}
 	before := shown()
 	// Half of what is new cannot be used.
-	key, err := os.ReadFile(a.path("web.key"))
+	key, err := os.ReadFile(a.Path("web.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	renewed := a.issue("web", "web.test")
-	fresh, _ := os.ReadFile(a.path("web.key"))
-	_ = os.WriteFile(a.path("web.key"), key, 0o600)
+	renewed := a.Issue("web", "web.test")
+	fresh, _ := os.ReadFile(a.Path("web.key"))
+	_ = os.WriteFile(a.Path("web.key"), key, 0o600)
 	changed := time.Now()
 	testpod.Eventually(t, "the files are looked at", func() bool {
 		if !bytes.Equal(shown(), before) {
@@ -193,15 +194,15 @@ func TestCertificateThatIsRenewedIsShown(t *testing.T) {
 		}
 		return time.Since(changed) > lookEvery+100*time.Millisecond
 	})
-	_ = os.WriteFile(a.path("web.key"), fresh, 0o600)
+	_ = os.WriteFile(a.Path("web.key"), fresh, 0o600)
 	testpod.Eventually(t, "the new certificate is shown", func() bool { return bytes.Equal(shown(), renewed.Certificate[0]) })
 }
 
 func TestCertificatesThatCannotBeUsedAreRefused(t *testing.T) {
-	a := newAuthority(t)
-	a.issue("web", "web.test")
-	a.issue("other", "other.test")
-	if err := errors.Join(os.WriteFile(a.path("broken.crt"), []byte("nothing"), 0o600), os.Mkdir(a.path("dir"), 0o700)); err != nil {
+	a := authority.New(t)
+	a.Issue("web", "web.test")
+	a.Issue("other", "other.test")
+	if err := errors.Join(os.WriteFile(a.Path("broken.crt"), []byte("nothing"), 0o600), os.Mkdir(a.Path("dir"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	pair := func(cert, key string) *wire.TLS {
@@ -220,7 +221,7 @@ func TestCertificatesThatCannotBeUsedAreRefused(t *testing.T) {
 		"directory":      {pair("/dir", "/web.key"), "read /dir of the target: not a regular file", syscall.EINVAL},
 		"relative":       {pair("web.crt", "/web.key"), "read web.crt of the target: not an absolute path", syscall.EINVAL},
 	} {
-		f := a.startFarEnd(t, nil)
+		f := startFarEndWith(t, a, nil)
 		params := wantRequests("")
 		params.TLS = test.tls
 		_, err := f.Subscribe(t.Context(), params)
@@ -239,17 +240,17 @@ func TestCertificatesThatCannotBeUsedAreRefused(t *testing.T) {
 		t.Errorf("without files: %v", err)
 	}
 	mirror := wire.SubscribeParams{Port: 80, Mode: wire.ModeMirror, TLS: in("web")}
-	if _, err := a.startFarEnd(t, nil).Subscribe(t.Context(), mirror); err == nil || !strings.Contains(err.Error(), "stolen alone") {
+	if _, err := startFarEndWith(t, a, nil).Subscribe(t.Context(), mirror); err == nil || !strings.Contains(err.Error(), "stolen alone") {
 		t.Errorf("a mirror: %v", err)
 	}
 }
 
 func TestPlainBytesOnAPortOfTLSAreServed(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	a.issue("web", "web.test")
+	a := authority.New(t)
+	a.Issue("web", "web.test")
 	webTarget(t, "[::]:80", nil)
-	f := a.startFarEnd(t, nil)
+	f := startFarEndWith(t, a, nil)
 	f.on(answerRequest)
 	f.stealTLS(t, in("web"), "X-User: alice")
 	c := talk(t, client)
@@ -263,8 +264,8 @@ func TestPlainBytesOnAPortOfTLSAreServed(t *testing.T) {
 // TestTargetWithoutTLSKeepsItsConnections : what is no TLS for the target is its affair, and said.
 func TestTargetWithoutTLSKeepsItsConnections(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	a.issue("web", "web.test")
+	a := authority.New(t)
+	a.Issue("web", "web.test")
 	firsts := make(chan byte, 4)
 	l := targetOf(t, testpod.Pod4+":80", func(c *net.TCPConn) {
 		b := make([]byte, 512)
@@ -274,7 +275,7 @@ func TestTargetWithoutTLSKeepsItsConnections(t *testing.T) {
 	})
 	defer func() { _ = l.Close() }()
 	told := &tally{}
-	f := a.startFarEnd(t, told)
+	f := startFarEndWith(t, a, told)
 	f.on(answerRequest)
 	f.stealTLS(t, in("web"), "")
 	for range 2 {
@@ -292,16 +293,16 @@ func TestTargetWithoutTLSKeepsItsConnections(t *testing.T) {
 
 func TestTargetThatAsksForACertificateKeepsItsConnections(t *testing.T) {
 	client := testpod.NewClient(t)
-	a := newAuthority(t)
-	web, alice := a.issue("web", "web.test"), a.issue("alice")
+	a := authority.New(t)
+	web, alice := a.Issue("web", "web.test"), a.Issue("alice")
 	for _, most := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(most), func(t *testing.T) {
-			tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{web}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.pool(), MaxVersion: most, NextProtos: []string{"http/1.1"}})
+			tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{web}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.Pool(), MaxVersion: most, NextProtos: []string{"http/1.1"}})
 			told := &tally{}
-			f := a.startFarEnd(t, told)
+			f := startFarEndWith(t, a, told)
 			f.on(answerRequest)
 			f.stealTLS(t, in("web"), "")
-			b := browser(t, client, &tls.Config{RootCAs: a.pool(), Certificates: []tls.Certificate{alice}, NextProtos: []string{"http/1.1"}})
+			b := browser(t, client, &tls.Config{RootCAs: a.Pool(), Certificates: []tls.Certificate{alice}, NextProtos: []string{"http/1.1"}})
 			if status, body := get(t, b, "https://web.test/"); status != 200 || !strings.Contains(body, "as alice") {
 				t.Errorf("%d %s", status, body)
 			}
@@ -312,31 +313,31 @@ func TestTargetThatAsksForACertificateKeepsItsConnections(t *testing.T) {
 
 func TestCertificateIsShownToTheTargetForClientsThatHaveOne(t *testing.T) {
 	client := testpod.NewClient(t)
-	a, strange := newAuthority(t), newAuthority(t)
-	web, alice := a.issue("web", "web.test"), a.issue("alice")
-	a.issue("podstep")
-	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{web}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: a.pool(), NextProtos: []string{"http/1.1"}})
+	a, strange := authority.New(t), authority.New(t)
+	web, alice := a.Issue("web", "web.test"), a.Issue("alice")
+	a.Issue("podstep")
+	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{web}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: a.Pool(), NextProtos: []string{"http/1.1"}})
 	told := &tally{}
-	f := a.startFarEnd(t, told)
+	f := startFarEndWith(t, a, told)
 	f.on(answerRequest)
 	p := in("web")
 	p.Client = &wire.ClientPair{KeyPair: wire.KeyPair{Cert: "/podstep.crt", Key: "/podstep.key"}, CA: "/ca.crt"}
 	f.stealTLS(t, p, "X-User: alice")
-	with := browser(t, client, &tls.Config{RootCAs: a.pool(), Certificates: []tls.Certificate{alice}, NextProtos: []string{"http/1.1"}})
+	with := browser(t, client, &tls.Config{RootCAs: a.Pool(), Certificates: []tls.Certificate{alice}, NextProtos: []string{"http/1.1"}})
 	if _, body := get(t, with, "https://web.test/"); !strings.Contains(body, "as podstep") {
 		t.Errorf("with a certificate: %s", body)
 	}
 	if _, body := get(t, with, "https://web.test/", "X-User", "alice"); !strings.HasPrefix(body, "debuggee: ") {
 		t.Errorf("with a certificate, by the filter: %s", body)
 	}
-	without := browser(t, client, &tls.Config{RootCAs: a.pool(), NextProtos: []string{"http/1.1"}})
+	without := browser(t, client, &tls.Config{RootCAs: a.Pool(), NextProtos: []string{"http/1.1"}})
 	for range 2 {
 		if _, body := get(t, without, "https://web.test/", "X-User", "alice"); !strings.Contains(body, "as nobody") {
 			t.Errorf("without one: %s", body)
 		}
 	}
-	forged := strange.issue("mallory")
-	forger := browser(t, client, &tls.Config{RootCAs: a.pool(), NextProtos: []string{"http/1.1"}, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &forged, nil }})
+	forged := strange.Issue("mallory")
+	forger := browser(t, client, &tls.Config{RootCAs: a.Pool(), NextProtos: []string{"http/1.1"}, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &forged, nil }})
 	if status, body := get(t, forger, "https://web.test/"); status != 0 {
 		t.Errorf("with another authority's: %d %s", status, body)
 	}
