@@ -219,7 +219,7 @@ func (h *handshake) stays(why wire.Unread) (*tls.Config, error) {
 
 // decide is called with what the client wants. The target is asked first, so that the client gets what it would have.
 func (h *handshake) decide(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-	most := newest(hello.SupportedVersions)
+	least, most := span(hello.SupportedVersions)
 	switch {
 	case len(hello.ServerName) > maxServerName:
 		return h.stays(wire.UnreadTLSName)
@@ -234,10 +234,10 @@ func (h *handshake) decide(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			ring.client, ring.authorities = k.client, k.authorities
 		}
 	}
-	answer := &tls.Config{MinVersion: tls.VersionTLS12, MaxVersion: most}
+	answer := &tls.Config{MinVersion: least, MaxVersion: most}
 	answer.SetSessionTicketKeys([][32]byte{h.rings[0].tickets})
 	var leaf *x509.Certificate
-	switch state, why := h.reach(hello, ring, most); {
+	switch state, why := h.reach(hello, ring, least, most); {
 	case why != "":
 		return h.stays(why)
 	case state == nil:
@@ -262,10 +262,10 @@ func (h *handshake) decide(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 
 // reach makes the connection to the target in TLS. Without one that can be reached there is no state: the session may have the requests all the same.
 // why is set when the target is not to be spoken to in this way.
-func (h *handshake) reach(hello *tls.ClientHelloInfo, ring keys, most uint16) (state *tls.ConnectionState, why wire.Unread) {
+func (h *handshake) reach(hello *tls.ClientHelloInfo, ring keys, least, most uint16) (state *tls.ConnectionState, why wire.Unread) {
 	asked := false
 	h.tls.target = &tls.Config{
-		ServerName: hello.ServerName, NextProtos: hello.SupportedProtos, MinVersion: tls.VersionTLS12, MaxVersion: most,
+		ServerName: hello.ServerName, NextProtos: hello.SupportedProtos, MinVersion: least, MaxVersion: most,
 		// It is the pod's own loopback, where whoever could answer in the target's place has its traffic anyway.
 		InsecureSkipVerify: true, //nolint:gosec // see above
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -364,14 +364,14 @@ func (v *conversation) meet() error {
 	return err
 }
 
-// newest is the latest version of those that a client knows that is known here.
-func newest(versions []uint16) (most uint16) {
-	for _, v := range versions {
-		if v <= tls.VersionTLS13 && v > most {
-			most = v
+// span is the oldest and the latest version of those that a client knows that may be agreed upon here; 0 for none.
+func span(versions []uint16) (least, most uint16) {
+	for v := uint16(tls.VersionTLS13); v >= tls.VersionTLS12; v-- {
+		if slices.Contains(versions, v) {
+			least, most = v, max(v, most)
 		}
 	}
-	return most
+	return least, most
 }
 
 // preferred is what a client likes best of what can be served without a target.
