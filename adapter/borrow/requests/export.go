@@ -79,6 +79,9 @@ func (e Entry) Exchange() string {
 // title says which request it is.
 func (e Entry) title() string {
 	title := fmt.Sprintf("request %d of %s", e.ID, e.Came.Format(time.RFC3339Nano))
+	if e.TLS {
+		title += " to " + e.URL()
+	}
 	if e.Peer.IsValid() {
 		title += " from " + e.Peer.String()
 	}
