@@ -114,6 +114,9 @@ func (r *reader) fitTLS(m Mirror, path string) {
 
 // needs reports the keys of an object that are missing.
 func (r *reader) needs(at string, keys ...string) {
+	if slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Path == at }) {
+		return // it is no object
+	}
 	for _, key := range keys {
 		if _, given := r.seen[join(at, key)]; !given {
 			r.add(r.seen[at], join(at, key), "missing")

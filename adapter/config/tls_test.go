@@ -36,24 +36,24 @@ func TestParseReadsTLS(t *testing.T) {
 
 func TestParseReportsWhatIsWrongWithTLS(t *testing.T) {
 	for name, test := range map[string]struct{ tls, want string }{
-		"no object":     {`{"443": "/a"}`, `1:67: incoming.tls.443: want an object, got the string "/a"`},
-		"port":          {`{"https": {}}`, `1:60: incoming.tls.https: port https is not a whole number from 1 to 65535`},
-		"near key":      {`{"443": {"cert": "/a", "keys": "/b", "key": "/b"}}`, `1:83: incoming.tls.443.keys: unknown key; did you mean "key"?`},
-		"no key":        {`{"443": {"cert": "/a"}}`, `1:67: incoming.tls.443.key: missing`},
-		"relative":      {`{"443": {"cert": "a.crt", "key": "/b"}}`, `1:76: incoming.tls.443.cert: "a.crt" is not an absolute path`},
-		"empty":         {`{"443": {"cert": "", "key": "/b"}}`, `1:76: incoming.tls.443.cert: the path of a file is empty`},
-		"from":          {`{"443": {"cert": "/a", "key": "/b", "from": "workstatoin"}}`, `1:103: incoming.tls.443.from: unknown value "workstatoin"; did you mean "workstation"?`},
-		"debuggee":      {`{"443": {"cert": "/a", "key": "/b", "debuggee": "http"}}`, `1:107: incoming.tls.443.debuggee: unknown value "http"; known are tls, plain`},
-		"more":          {`{"443": {"cert": "/a", "key": "/b", "more": [{"key": "/c"}]}}`, `1:104: incoming.tls.443.more[0].cert: missing`},
-		"client":        {`{"443": {"cert": "/a", "key": "/b", "client": {"cert": "/c", "key": "/d"}}}`, `1:105: incoming.tls.443.client.ca: missing`},
-		"another port":  {`{"443": {"cert": "/a", "key": "/b"}}, "ports": {"80": 80}`, `1:67: incoming.tls.443: port 443 is not among "ports"`},
+		"no object":     {`{"443": "/a"}`, `1:66: incoming.tls.443: want an object, got the string "/a"`},
+		"port":          {`{"https": {}}`, `1:59: incoming.tls.https: port https is not a whole number from 1 to 65535`},
+		"near key":      {`{"443": {"cert": "/a", "keys": "/b", "key": "/b"}}`, `1:81: incoming.tls.443.keys: unknown key; did you mean "key"?`},
+		"no key":        {`{"443": {"cert": "/a"}}`, `1:66: incoming.tls.443.key: missing`},
+		"relative":      {`{"443": {"cert": "a.crt", "key": "/b"}}`, `1:75: incoming.tls.443.cert: "a.crt" is not an absolute path`},
+		"empty":         {`{"443": {"cert": "", "key": "/b"}}`, `1:75: incoming.tls.443.cert: the path of a file is empty`},
+		"from":          {`{"443": {"cert": "/a", "key": "/b", "from": "workstatoin"}}`, `1:102: incoming.tls.443.from: unknown value "workstatoin"; did you mean "workstation"?`},
+		"debuggee":      {`{"443": {"cert": "/a", "key": "/b", "debuggee": "http"}}`, `1:106: incoming.tls.443.debuggee: unknown value "http"; known are tls, plain`},
+		"more":          {`{"443": {"cert": "/a", "key": "/b", "more": [{"key": "/c"}]}}`, `1:103: incoming.tls.443.more[0].cert: missing`},
+		"client":        {`{"443": {"cert": "/a", "key": "/b", "client": {"cert": "/c", "key": "/d"}}}`, `1:104: incoming.tls.443.client.ca: missing`},
+		"another port":  {`{"443": {"cert": "/a", "key": "/b"}}, "ports": {"80": 80}`, `1:66: incoming.tls.443: port 443 is not among "ports"`},
 		"another mode":  {`{"443": {"cert": "/a", "key": "/b"}}, "mode": "mirror"`, ``},
 		"without those": {`{}`, ``},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mode := `"mode": "steal", `
 			if name == "another mode" {
-				mode, test.want = "", `1:42: incoming.tls: is for "mode" "steal", where the debuggee answers; the mode is "mirror"`
+				mode, test.want = "", `1:41: incoming.tls: is for "mode" "steal", where the debuggee answers; the mode is "mirror"`
 			}
 			block := `{"target": "pod/a", "incoming": {` + mode + `"tls": ` + test.tls + `}}`
 			if test.want == "" {
@@ -64,7 +64,7 @@ func TestParseReportsWhatIsWrongWithTLS(t *testing.T) {
 			}
 			got := problems(t, block)
 			if len(got) != 1 || got[0].String() != test.want {
-				t.Errorf("Parse(%s)\n got %v\nwant %s", block, got, test.want)
+				t.Errorf("Parse(%s)\n got %s\nwant %s", block, got[0].String(), test.want)
 			}
 		})
 	}
