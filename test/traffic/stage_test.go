@@ -221,6 +221,10 @@ func (p *party) do(e event) {
 }
 
 func (p *party) serve(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/ws" {
+		p.webSocket(w, r)
+		return
+	}
 	todo := p.begin(r.Header.Get("X-Id"))
 	_, _ = io.Copy(io.Discard, r.Body)
 	conn := r.Context().Value(connKey{}).(net.Conn)
