@@ -35,7 +35,7 @@ func main() {
 		return
 	}
 	quick := flag.Bool("quick", false, "a tenth of the rounds")
-	only := flag.String("only", "", "the one `measure` to make: link, requests, filtered, bulk, connects, continued or starts (default: all)")
+	only := flag.String("only", "", "the one `measure` to make: link, requests, filtered, mirror, bulk, connects, continued or starts (default: all)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -110,7 +110,7 @@ func run(ctx context.Context, quick bool, only string) error {
 		name string
 		make func(context.Context) error
 	}{
-		{"link", b.link}, {"requests", b.requests}, {"filtered", b.filtered}, {"bulk", b.bulk}, {"connects", b.connects}, {"continued", b.continued}, {"starts", b.starts},
+		{"link", b.link}, {"requests", b.requests}, {"filtered", b.filtered}, {"mirror", b.mirrored}, {"bulk", b.bulk}, {"connects", b.connects}, {"continued", b.continued}, {"starts", b.starts},
 	}
 	for _, m := range measures {
 		if only != "" && m.name != only {

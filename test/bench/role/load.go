@@ -23,6 +23,8 @@ type Loaded struct {
 	Took []time.Duration
 	// All is from the first request's beginning to the last one's end.
 	All time.Duration
+	// Sent is how many were asked, by pace.
+	Sent int
 }
 
 // load asks on so many kept connections at once. The first request on each is left out.

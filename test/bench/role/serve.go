@@ -4,11 +4,13 @@ package role
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"strconv"
+	"sync/atomic"
 )
 
 // block is how much is read and written at once where throughput counts, in bytes.
@@ -20,7 +22,13 @@ func serve(ports []string) error {
 	if os.Getenv(Debuggee) != "" {
 		small[0] = 'd' // see await
 	}
+	var count atomic.Int64
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/count" {
+			_, _ = fmt.Fprint(w, count.Load())
+			return
+		}
+		count.Add(1)
 		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r.Body, make([]byte, block))
 		n, err := strconv.ParseInt(r.URL.Path[1:], 10, 64)
 		if err != nil {
