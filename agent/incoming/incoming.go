@@ -6,7 +6,10 @@
 //
 // HTTP probes of a port that the subscription names are the target's: a steal passes them through without offering them
 // and a mirror leaves them out, so that a debugger at a breakpoint neither costs the pod its life nor is stopped by a
-// kubelet. Probes of other kinds (TCP, gRPC, HTTPS) and those with a User-Agent of their own are not known as probes.
+// kubelet. Probes of other kinds (TCP, gRPC, HTTPS whose TLS is not taken off) and those with a User-Agent of their own are not known as probes.
+//
+// Where a subscription has the certificates, TLS is taken off, so that what it carries is served like what is plain, and made anew towards
+// the target, which chooses the protocol. What cannot be taken off without anybody's noticing stays as it is.
 //
 // Nothing is installed before the first subscription. Unsubscribe frees the port at once; connections that were taken or
 // passed through go on. It knows no link: streams are opened by a function.
