@@ -4,6 +4,7 @@ package incoming
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -342,4 +343,88 @@ func TestCertificateIsShownToTheTargetForClientsThatHaveOne(t *testing.T) {
 		t.Errorf("with another authority's: %d %s", status, body)
 	}
 	told.expect(t, wire.UnreadTLSFailed, 1)
+}
+
+// TestSessionWithoutCertificatesHasNothingOfTLS : beside one that has them, on the same port.
+func TestSessionWithoutCertificatesHasNothingOfTLS(t *testing.T) {
+	client := testpod.NewClient(t)
+	a := authority.New(t)
+	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.Issue("web", "web.test")}, NextProtos: []string{"http/1.1"}})
+	memory := NewMemory(16<<20, 256, nil)
+	ports := NewPorts(nil, memory)
+	t.Cleanup(func() {
+		if err := ports.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	told := &tally{}
+	with := startFarEnd(t, Options{Files: os.DirFS(a.Dir), Memory: memory, Ports: ports})
+	without := startFarEnd(t, Options{Memory: memory, Ports: ports, Unread: told.add})
+	with.on(answerRequest)
+	without.on(answerRequest)
+	sub := with.stealTLS(t, in("web"), "X-User: alice")
+	without.stealRequests(t, "X-User: bob")
+	b := browser(t, client, &tls.Config{RootCAs: a.Pool()})
+	for user, want := range map[string]string{"alice": "debuggee: ", "bob": "target: "} {
+		if _, body := get(t, b, "https://web.test/", "X-User", user); !strings.HasPrefix(body, want) {
+			t.Errorf("%s: %s", user, body)
+		}
+	}
+	told.expect(t, wire.UnreadTLS, 1)
+	// What was begun goes on when the certificates leave, and what comes is TLS as before.
+	if err := with.Unsubscribe(t.Context(), wire.UnsubscribeParams{ID: sub.ID}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, body := get(t, b, "https://web.test/", "X-User", "alice"); !strings.HasPrefix(body, "target: ") {
+			t.Error(body)
+		}
+		b.CloseIdleConnections()
+	}
+	told.expect(t, wire.UnreadTLS, 2)
+}
+
+// TestTLSWithoutMemoryStays : the connection is the target's, and counted.
+func TestTLSWithoutMemoryStays(t *testing.T) {
+	client := testpod.NewClient(t)
+	a := authority.New(t)
+	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.Issue("web", "web.test")}, NextProtos: []string{"http/1.1"}})
+	told := &tally{}
+	f := startFarEnd(t, Options{Files: os.DirFS(a.Dir), Memory: NewMemory(unwrappedCost*3/2, 256, nil), Unread: told.add})
+	f.on(answerRequest)
+	f.stealTLS(t, in("web"), "X-User: alice")
+	for i, want := range []string{"debuggee: ", "target: "} {
+		b := browser(t, client, &tls.Config{RootCAs: a.Pool()})
+		if _, body := get(t, b, "https://web.test/", "X-User", "alice"); !strings.HasPrefix(body, want) {
+			t.Errorf("connection %d: %s", i, body)
+		}
+	}
+	told.expect(t, wire.UnreadTLSMemory, 1)
+}
+
+// TestResumedSessionIsServed : what the agent has sealed it opens again, by either version.
+func TestResumedSessionIsServed(t *testing.T) {
+	client := testpod.NewClient(t)
+	a := authority.New(t)
+	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{a.Issue("web", "web.test")}, NextProtos: []string{"http/1.1"}})
+	f := startFarEndWith(t, a, nil)
+	f.on(answerRequest)
+	f.stealTLS(t, in("web"), "X-User: alice")
+	for _, most := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		cache := tls.NewLRUClientSessionCache(4)
+		for i := range 3 {
+			resumed := false
+			b := browser(t, client, &tls.Config{RootCAs: a.Pool(), ClientSessionCache: cache, MaxVersion: most, VerifyConnection: func(s tls.ConnectionState) error {
+				resumed = s.DidResume
+				return nil
+			}})
+			if _, body := get(t, b, "https://web.test/", "X-User", "alice"); !strings.HasPrefix(body, "debuggee: ") {
+				t.Error(body)
+			}
+			if resumed != (i > 0) {
+				t.Errorf("%s, connection %d: resumed %v", tls.VersionName(most), i, resumed)
+			}
+			b.CloseIdleConnections()
+		}
+	}
 }
