@@ -127,6 +127,7 @@ func TestRealProgramsSpeakTLSThroughTheAgent(t *testing.T) {
 			}
 			if server == "nginx" {
 				// What is agreed upon is the target's choice.
+				want(program("curl", append(web, "https://web.test:80/h2")...), "target: GET /h2 HTTP/2.0 from "+testpod.Client4)
 				want(program("openssl", "s_client", "-connect", testpod.Pod4+":80", "-servername", "web.test", "-alpn", "h2,http/1.1", "-CAfile", a.Path("ca.crt")), "ALPN protocol: h2")
 			}
 			want(program("openssl", "s_client", "-connect", testpod.Pod4+":80", "-servername", "web.test", "-alpn", "http/1.1", "-CAfile", a.Path("ca.crt")), "Verify return code: 0 (ok)")

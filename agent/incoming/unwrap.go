@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -236,19 +235,19 @@ func (h *handshake) decide(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	}
 	answer := &tls.Config{MinVersion: least, MaxVersion: most}
 	answer.SetSessionTicketKeys([][32]byte{h.rings[0].tickets})
-	var leaf *x509.Certificate
+	var shown *tls.ConnectionState
 	switch state, why := h.reach(hello, ring, least, most); {
 	case why != "":
 		return h.stays(why)
 	case state == nil:
 		answer.NextProtos = preferred(hello.SupportedProtos)
 	default:
-		answer.MaxVersion, leaf = state.Version, state.PeerCertificates[0]
+		answer.MaxVersion, shown = state.Version, state
 		if state.NegotiatedProtocol != "" {
 			answer.NextProtos = []string{state.NegotiatedProtocol}
 		}
 	}
-	pair, why := choose(ring.pairs, hello, leaf)
+	pair, why := choose(ring.pairs, hello, shown)
 	if why != "" {
 		return h.stays(why)
 	}
@@ -276,12 +275,14 @@ func (h *handshake) reach(hello *tls.ClientHelloInfo, ring keys, least, most uin
 			return ring.client, nil
 		},
 	}
-	conn, err := h.connect(h.life)
+	ctx, cancel := context.WithDeadline(h.life, h.deadline)
+	defer cancel()
+	conn, err := h.connect(ctx)
 	if err != nil {
 		h.log.Debug("no target for TLS", zap.Error(err))
 		return nil, ""
 	}
-	target, err := h.tls.over(h.life, conn, h.deadline)
+	target, err := h.tls.over(ctx, conn, h.deadline)
 	switch {
 	case asked && ring.client == nil:
 		if err == nil {
@@ -384,8 +385,8 @@ func preferred(protocols []string) []string {
 	return nil
 }
 
-// choose finds the certificate that a client is shown: the target's own, else the first that fits.
-func choose(pairs []tls.Certificate, hello *tls.ClientHelloInfo, leaf *x509.Certificate) (*tls.Certificate, wire.Unread) {
+// choose finds the certificate that a client is shown: the target's own, with all that the target shows with it, else the first that fits.
+func choose(pairs []tls.Certificate, hello *tls.ClientHelloInfo, target *tls.ConnectionState) (*tls.Certificate, wire.Unread) {
 	anyName := *hello
 	anyName.ServerName = ""
 	why := wire.UnreadTLSOld
@@ -395,8 +396,14 @@ func choose(pairs []tls.Certificate, hello *tls.ClientHelloInfo, leaf *x509.Cert
 		if anyName.SupportsCertificate(pair) != nil {
 			continue
 		}
-		if leaf != nil && bytes.Equal(pair.Certificate[0], leaf.Raw) {
-			return pair, ""
+		if target != nil && bytes.Equal(pair.Certificate[0], target.PeerCertificates[0].Raw) {
+			same := *pair
+			same.OCSPStaple, same.SignedCertificateTimestamps = target.OCSPResponse, target.SignedCertificateTimestamps
+			same.Certificate = nil
+			for _, c := range target.PeerCertificates {
+				same.Certificate = append(same.Certificate, c.Raw)
+			}
+			return &same, ""
 		}
 		why = wire.UnreadTLSName
 		if fits == nil && hello.SupportsCertificate(pair) == nil {

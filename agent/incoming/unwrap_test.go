@@ -119,6 +119,7 @@ func TestCertificateIsTheOneThatTheTargetShows(t *testing.T) {
 	client := testpod.NewClient(t)
 	a := authority.New(t)
 	one, two, other := a.Issue("one", "one.test"), a.Issue("two", "two.test"), a.Issue("other", "other.test")
+	two.OCSPStaple, two.Certificate = []byte("a staple"), append(two.Certificate, one.Certificate[0])
 	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{one, two, other}, NextProtos: []string{"http/1.1"}})
 	told := &tally{}
 	f := startFarEndWith(t, a, told)
@@ -132,16 +133,16 @@ func TestCertificateIsTheOneThatTheTargetShows(t *testing.T) {
 		"two.test":   {"alice", "debuggee: ", two},
 		"other.test": {"alice", "target: ", other}, // without the certificate it stays TLS
 	} {
-		var got []byte
+		var got tls.ConnectionState
 		b := browser(t, client, &tls.Config{RootCAs: a.Pool(), NextProtos: []string{"http/1.1"}, VerifyConnection: func(s tls.ConnectionState) error {
-			got = s.PeerCertificates[0].Raw
+			got = s
 			return nil
 		}})
 		if status, body := get(t, b, "https://"+name+"/", "X-User", test.user); status != 200 || !strings.HasPrefix(body, test.want) {
 			t.Errorf("%s: %d %s", name, status, body)
 		}
-		if !bytes.Equal(got, test.cert.Certificate[0]) {
-			t.Errorf("%s: another certificate was shown", name)
+		if !bytes.Equal(got.PeerCertificates[0].Raw, test.cert.Certificate[0]) || len(got.PeerCertificates) != len(test.cert.Certificate) || string(got.OCSPResponse) != string(test.cert.OCSPStaple) {
+			t.Errorf("%s: another certificate was shown, or not all that belongs to it", name)
 		}
 	}
 	told.expect(t, wire.UnreadTLSName, 1)
