@@ -32,7 +32,9 @@ func TestRequestOverTLSIsShownSo(t *testing.T) {
 			t.Errorf("%d: %s", id, title)
 		}
 		var har struct {
-			Log struct{ Entries []struct{ Request struct{ URL string } } }
+			Log struct {
+				Entries []struct{ Request struct{ URL string } }
+			}
 		}
 		text, _ := e.Export(requests.AsHAR)
 		if err := json.Unmarshal([]byte(text), &har); err != nil || har.Log.Entries[0].Request.URL != "https://shop:8443/cart" {
