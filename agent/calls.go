@@ -66,7 +66,7 @@ func (c calls) subscribe(ctx context.Context, p wire.SubscribeParams) (wire.Subs
 	defer c.mu.Unlock()
 	sub, err := c.incoming.Subscribe(ctx, p)
 	if err == nil {
-		c.held = append(c.held, held{sub.ID, p})
+		c.held = append(c.held, held{sub.ID, p.WithoutSecrets()})
 	}
 	return sub, err
 }

@@ -76,6 +76,8 @@ type Borrow struct {
 	// requests are those that came; wants says which come.
 	requests *requests.Log
 	wants    wants
+	secrets  secrets
+	tlsTold  sync.Map // ports of which it was said that the debuggee does not speak TLS there
 	existing existing
 	env      map[string]string
 	group    errgroup.Group
@@ -117,6 +119,9 @@ func Start(ctx context.Context, m config.Mirror, opts Options) (_ *Borrow, err e
 		return nil, err
 	}
 	if err = b.choose(m.Incoming.Filter); err != nil {
+		return nil, err
+	}
+	if b.secrets, err = readSecrets(m.Incoming); err != nil {
 		return nil, err
 	}
 	b.roster = roster{target: b.target.String(), act: act(m.Incoming.Mode)}

@@ -106,6 +106,10 @@ type Incoming struct {
 	// `{"header": {"x-user": "alice"}, "path": {"glob": "/api/**"}}`. Or `mine`: requests with a key of this session in their baggage
 	// (`baggage: podstep=KEY`), which the session says when it starts. Without a filter, all traffic.
 	Filter Filter `json:"filter,omitzero"`
+	// The target's ports that speak TLS, each with what takes that off, so that requests can be told apart:
+	// `{"8443": {"cert": "/etc/tls/tls.crt", "key": "/etc/tls/tls.key"}}`. Clients and target agree on the protocol as they would by themselves. What cannot be
+	// taken off stays encrypted and goes to the target. With `mode` `steal`.
+	TLS map[uint16]TLS `json:"tls,omitempty"`
 	// What becomes of requests that come while the debugger is stopped; those that the debuggee has already wait there.
 	// `passthrough` gives them to the target, `hold` has them wait (see `incoming.hold`), `reject` answers 503 with a
 	// `Retry-After` of one second; what is not HTTP/1 goes to the target then. Without it `reject` for a session with a filter,

@@ -49,6 +49,7 @@ func (r *reader) block(v hujson.Value, path, target string) Mirror {
 	r.fitFilter(m, path)
 	r.fit(&m, path)
 	r.fitMode(&m, path)
+	r.fitTLS(m, path)
 	r.fitRules(m.Incoming.Rules, join(path, "incoming.rules"), m.Incoming.Ports)
 	return m
 }

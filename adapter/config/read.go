@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -43,6 +44,7 @@ func open(text []byte) (hujson.Value, *reader) {
 	// hujson wants a line comment to end with a line; editors do not.
 	text = append(bytes.TrimPrefix(bytes.Clone(text), []byte("\ufeff")), '\n')
 	r := &reader{text: text, rules: rules(), seen: map[string]int{}}
+	maps.Copy(r.rules, tlsRules())
 	if len(text) > maxText {
 		r.add(0, "", fmt.Sprintf("longer than %d MiB", maxText>>20))
 		return hujson.Value{}, r

@@ -167,6 +167,9 @@ func (v *conversation) isElsewhere() bool {
 // begin waits a moment for the client. One that says nothing may wait for the server's first words, so it is connected to the
 // target at once where only some requests are claimed, or to the debuggee.
 func (v *conversation) begin() {
+	if err := v.meet(); err != nil {
+		v.log.Debug("target", zap.Error(err))
+	}
 	if len(v.client.first()) == 0 && v.client.end == nil {
 		v.client.look(firstPatience, func(head []byte) bool { return len(head) > 0 })
 	}
@@ -356,7 +359,7 @@ func (v *conversation) greet(st *steal) *leg {
 	if !st.takes() || !st.session.visit() {
 		return nil
 	}
-	stream, await, err := st.offer(wire.Header{Kind: wire.KindIncoming, From: v.from, To: v.to}, nil, 0)
+	stream, await, err := st.offer(wire.Header{Kind: wire.KindIncoming, From: v.from, To: v.to, TLS: v.wasTLS()}, nil, 0)
 	if err == nil {
 		err = await()
 	}

@@ -55,7 +55,7 @@ func (v *conversation) ask(st *steal, req *http1.Request, t *turn, first []byte,
 	}
 	kept := append(make([]byte, 0, reserved), first...)
 	h := wire.Header{
-		Kind: wire.KindRequest, From: v.from, To: v.to, Protocol: wire.HTTP1,
+		Kind: wire.KindRequest, From: v.from, To: v.to, Protocol: wire.HTTP1, TLS: v.wasTLS(),
 		Connection: v.seat(st.session), Request: st.session.requests.Add(1), Probe: t.probe,
 	}
 	stream, await, err := st.offer(h, kept, st.patience())

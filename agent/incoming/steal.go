@@ -25,8 +25,10 @@ type steal struct {
 	// only says in words what filter, which is nil for all, matches.
 	only   filter.Filter
 	filter *filter.Matcher
-	since  time.Time
-	port   *port
+	// keyring has what TLS is taken off by, nil when it is not.
+	keyring *keyring
+	since   time.Time
+	port    *port
 	// over is done when the subscription has ended; what comes after that is the target's.
 	over context.Context
 	end  context.CancelFunc
@@ -43,6 +45,12 @@ func (s *Subscriptions) startSteal(id uint64, p wire.SubscribeParams) (subscript
 	}
 	if !only.IsZero() {
 		st.only, st.filter = only, only.Matcher()
+	}
+	if p.TLS != nil {
+		if st.keyring, err = newKeyring(p, s.opts.Files, s.opts.Log); err != nil {
+			return nil, err
+		}
+		st.params = p.WithoutSecrets()
 	}
 	if st.declared, err = declaredProbes(p); err != nil {
 		return nil, err

@@ -78,6 +78,8 @@ type SubscribeParams struct {
 	Hold int `json:"hold,omitempty"`
 	// Repeat says which requests the target may answer when the link is lost before the debuggee has begun to.
 	Repeat Repeat `json:"repeat,omitempty"`
+	// TLS takes TLS off. It needs Requests and a steal. An agent of a minor version below 3 would ignore it.
+	TLS *TLS `json:"tls,omitempty"`
 }
 
 // ProbesTo says who answers probes.
@@ -189,6 +191,27 @@ const (
 	UnreadUpgrade Unread = "upgrade"
 	// UnreadOld : a mirror did not see its beginning.
 	UnreadOld Unread = "old"
+)
+
+// Of connections to a port whose TLS is taken off ([SubscribeParams.TLS]), for sessions without filters, too. The first three ended; the others
+// stay encrypted and the target's.
+const (
+	// UnreadTLSUntrusted : the client does not trust the certificate that it was shown.
+	UnreadTLSUntrusted Unread = "tls-untrusted"
+	// UnreadTLSFailed : the client's handshake failed in another way.
+	UnreadTLSFailed Unread = "tls-failed"
+	// UnreadTLSExpired : the client's handshake took too long.
+	UnreadTLSExpired Unread = "tls-expired"
+	// UnreadTLSMutual : the target asks clients for a certificate, and there is none to show.
+	UnreadTLSMutual Unread = "tls-mutual"
+	// UnreadTLSTarget : the target did not finish its handshake: it speaks no TLS, or refuses what the client wants.
+	UnreadTLSTarget Unread = "tls-target"
+	// UnreadTLSName : no certificate is there for the name that the client asks for.
+	UnreadTLSName Unread = "tls-name"
+	// UnreadTLSOld : the client speaks TLS of before 1.2, or with no cipher suite or signature that is known here.
+	UnreadTLSOld Unread = "tls-old"
+	// UnreadTLSMemory : there was no memory for it.
+	UnreadTLSMemory Unread = "tls-memory"
 )
 
 // ClosedParams tells that no further request comes of these connections of clients (Header.Connection): what the debuggee has of

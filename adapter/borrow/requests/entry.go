@@ -21,6 +21,8 @@ type Summary struct {
 	Peer netip.AddrPort `json:"peer,omitzero"`
 	// Protocol is as the request says it ("HTTP/1.1"), or as the agent does when it cannot be read.
 	Protocol string `json:"protocol"`
+	// TLS says that it came encrypted; the agent took that off.
+	TLS bool `json:"tls,omitempty"`
 	// Method, Path and Query are empty until the request's head is there.
 	Method string `json:"method"`
 	Path   string `json:"path"`
@@ -82,7 +84,7 @@ func (m Message) target() string {
 // summary shows r in a line.
 func (r record) summary(s Secrets) Summary {
 	sum := Summary{
-		ID: r.id, Came: r.came, Port: r.header.Port, Peer: r.header.From, Protocol: r.header.Protocol,
+		ID: r.id, Came: r.came, Port: r.header.Port, Peer: r.header.From, Protocol: r.header.Protocol, TLS: r.header.TLS != nil,
 		Went: r.went, Why: r.why, Done: !r.over.IsZero(), Failed: r.failed, ReplayOf: r.replayOf,
 		FirstByte: milliseconds(r.came, r.first), Took: milliseconds(r.came, r.over),
 	}

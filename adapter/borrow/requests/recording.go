@@ -11,6 +11,7 @@ import (
 // Where a request went, as the tunnel says it.
 const (
 	Debuggee = "debuggee"
+	Copy     = "copy" // to the debuggee; the target answered its client
 	Target   = "target"
 	Nobody   = "nobody"  // podstep or the agent told the client of a failure
 	Held     = "held"    // a rule has it wait for somebody, nobody has it yet

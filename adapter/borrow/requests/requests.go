@@ -99,7 +99,7 @@ func (l *Log) Entries(s Secrets) []Entry {
 
 // Inside returns the requests that the debuggee has at this moment, without secrets, the oldest first.
 func (l *Log) Inside() []Entry {
-	return l.entries(Masked, func(r *record) bool { return r.over.IsZero() && r.went == Debuggee })
+	return l.entries(Masked, func(r *record) bool { return r.over.IsZero() && (r.went == Debuggee || r.went == Copy) })
 }
 
 func (l *Log) entries(s Secrets, wanted func(*record) bool) []Entry {

@@ -2,7 +2,8 @@ package tunnel
 
 import "podstep.dev/internal/wire"
 
-// Recorder hears of every request that comes on its own stream. It must not block.
+// Recorder hears of every request that comes on its own stream, and of those in copies of connections, as far as they can be told apart. It must
+// not block.
 type Recorder interface {
 	// Begin is called when a request has come, before anything is decided about it. From any goroutine.
 	Begin(h wire.Header) Recording
@@ -30,6 +31,8 @@ type Recording interface {
 const (
 	// WentDebuggee : it was delivered to the debuggee.
 	WentDebuggee = "debuggee"
+	// WentCopy : a copy was delivered to the debuggee, and what it answers is dropped; the target answers.
+	WentCopy = "copy"
 	// WentTarget : the debuggee did not get it, or did not answer and it may fall back; the target answers.
 	WentTarget = "target"
 	// WentNobody : the client is told of a failure, 502 or 504 by the agent, 503 or what a rule says by podstep.

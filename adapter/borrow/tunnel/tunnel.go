@@ -39,6 +39,10 @@ type Tunnel struct {
 	// HangTimeout is how long the debuggee may take to begin its answer, without the time for which the debugger is stopped. If
 	// zero, for ever.
 	HangTimeout time.Duration
+	// TLS are the debuggee's ports that speak TLS, by the target's, for clients that did. If nil, none.
+	TLS map[uint16]TLS
+	// TLSFailed is told that one of them did not. It must not block. If nil, nobody is told.
+	TLSFailed func(port uint16, err error)
 	// Recorder hears of every request. If nil, nothing is recorded, and held requests have no ids to release them by.
 	Recorder Recorder
 	// Holding is told of each request that a rule holds, and Released how it went on. They must not block. If nil, nobody is told.
@@ -105,7 +109,11 @@ func (t *Tunnel) dial(ctx context.Context, h wire.Header) (splice.Conn, error) {
 	if !ok {
 		return nil, &wire.Refusal{Errno: syscall.ECONNREFUSED, Text: "the port is not served"}
 	}
-	return t.Deliver(ctx, port, h.From, h.To)
+	conn, err := t.Deliver(ctx, port, h.From, h.To)
+	if err != nil || h.TLS == nil {
+		return conn, err
+	}
+	return t.secure(ctx, conn, h)
 }
 
 func (t *Tunnel) logOf(h wire.Header) *zap.Logger {

@@ -78,6 +78,9 @@ func properties(b *bytes.Buffer, path string, s *jsonschema.Schema) {
 		if p.Value.Properties != nil {
 			properties(b, name+".", p.Value)
 		}
+		if each := p.Value.AdditionalProperties; each != nil && each.Properties != nil {
+			properties(b, name+".PORT.", each)
+		}
 		if items := p.Value.Items; items != nil && items.Properties != nil {
 			properties(b, name+"[].", items)
 		}
