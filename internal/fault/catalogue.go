@@ -46,6 +46,7 @@ const (
 	NoSession        ID = 6010
 	NoRequest        ID = 6011
 	ReplayFailed     ID = 6012
+	NotHeld          ID = 6013
 	Internal         ID = 9001
 )
 
@@ -95,6 +96,7 @@ var catalogue = map[ID]Entry{
 	NoSession:        {"There is no such session", "No session of this user runs on this machine, or none that --session names.", "Start one in the editor or by podstep run; podstep requests lists what comes to all of them."},
 	NoRequest:        {"The session has no such request", "A session keeps its last requests only, and each session numbers its own.", "See: podstep requests"},
 	ReplayFailed:     {"The request was not answered again", "A request is replayed to the program of the session on this machine, and never to the target.", "See the cause; does the program still listen?"},
+	NotHeld:          {"The request is not held", "A rule with \"break\" holds requests until somebody releases them, their time is over or their client is gone.", "See: podstep requests. What is held says so under WENT TO."},
 	Internal:         {"Something unexpected happened", "This is a defect of podstep.", "Please report it with the debug log."},
 }
 

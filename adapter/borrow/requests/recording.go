@@ -14,6 +14,7 @@ const (
 	Copy     = "copy" // to the debuggee; the target answered its client
 	Target   = "target"
 	Nobody   = "nobody" // podstep or the agent told the client of a failure
+	Held     = "held"   // a rule has it wait, nobody has it yet
 )
 
 // record is one request as it is kept. The log's lock guards it.
