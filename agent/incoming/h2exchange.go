@@ -133,7 +133,7 @@ func (x *h2exchange) run() {
 		x.flushBoth()
 		return
 	}
-	h := wire.Header{Kind: wire.KindRequest, From: x.from, To: x.to, Protocol: wire.HTTP2, Connection: x.seat, Request: x.id}
+	h := wire.Header{Kind: wire.KindRequest, From: x.from, To: x.to, Protocol: wire.HTTP2, Connection: x.seat, Request: x.id, Probe: x.r.probe, TLS: x.wasTLS()}
 	stream, await, err := x.st.offer(h, first, time.Duration(x.st.params.Hold)*time.Second)
 	if err != nil {
 		x.refused(err)
@@ -155,7 +155,7 @@ func (x *h2exchange) run() {
 	switch err := wire.ReadFrame(stream, &outcome); {
 	case err != nil:
 		x.failed(wire.Failure{
-			Status: 502, Fallback: x.st.mayRepeatH2(x.r), Text: "podstep: the session ended before the request was answered",
+			Status: 502, Fallback: x.r.probe || x.st.mayRepeatH2(x.r), Text: "podstep: the session ended before the request was answered",
 		})
 	case outcome.Failed != nil:
 		x.log.Debug("not answered", zap.Uint64("request", x.id), zap.String("why", outcome.Failed.Text))

@@ -23,8 +23,8 @@ type h2request struct {
 	about   filter.Request
 	// authority is shown to filters as Host.
 	authority string
-	// tunnel says that it is a CONNECT.
-	tunnel bool
+	// tunnel says that it is a CONNECT, probe that it is a probe of whose it is.
+	tunnel, probe bool
 }
 
 // Len is the number of fields that filters see.
@@ -152,9 +152,15 @@ func isRegular(f hpack.HeaderField) bool {
 	return true
 }
 
-// isProbe says whether a kubelet asks. Its probes of HTTP are of HTTP/1, but who declares paths means them in any version.
-func (p probes) isH2Probe(r *h2request) bool {
-	return len(p) > 0 && r.about.Method == "GET" && p.has(r.about.Target) && strings.HasPrefix(r.value("user-agent"), prober)
+// isH2Probe is isProbe of a request of HTTP/2. A kubelet's probes of HTTP are of HTTP/1, but a mesh may ask in its place.
+func (st *steal) isH2Probe(r *h2request) bool {
+	switch get := r.about.Method == "GET" && !r.tunnel; {
+	case get && st.probes.has(r.about.Target) && strings.HasPrefix(r.value("user-agent"), prober):
+		return true
+	case st.declared == nil, !get && r.about.Method != "HEAD":
+		return false
+	}
+	return st.declared.Match(r.about) == filter.Yes
 }
 
 // contentWait is a request for whose content a filter waits.
@@ -190,7 +196,8 @@ func (m *interposer) chooses(r *h2request, s *h2stream) (st *steal, needs []*ste
 
 // orTarget is the claim, or nil when the target answers its request all the same.
 func (st *steal) orTarget(r *h2request) *steal {
-	if st.probes.isH2Probe(r) || !st.takes() {
+	r.probe = st.isH2Probe(r)
+	if r.probe && !st.takesProbes() || !r.probe && !st.takes() {
 		return nil
 	}
 	return st

@@ -201,7 +201,7 @@ func (l *leg) handOver() bool {
 		return false
 	}
 	close(l.taken)
-	conn := l.conn.(*width)
+	conn := l.conn.(socket)
 	_ = conn.SetReadDeadline(time.Unix(1, 0))
 	<-l.gone
 	_ = conn.SetReadDeadline(time.Time{})
