@@ -97,7 +97,6 @@ func debuggeeH2(t testing.TB, addr string) func(*mux.Stream) {
 		}
 		_ = st.Opened(wire.Answer{})
 		if err := carryH2(st, tr, addr); err != nil {
-			t.Logf("debuggee: %v", err)
 			st.Reset()
 		}
 	}

@@ -5,6 +5,7 @@ package incoming
 import (
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"podstep.dev/agent/internal/testpod"
 	"podstep.dev/internal/mux"
+	"podstep.dev/internal/wire"
 )
 
 // nginxH2 serves HTTP/2 without TLS at ports 80 and 81, and takes content.
@@ -140,6 +142,7 @@ func TestH2specThroughAPassedConnection(t *testing.T) {
 	both.Go(func() { direct = h2spec(t, client, "81") })
 	both.Go(func() { through = h2spec(t, client, "80") })
 	both.Wait()
+	again(t, client, direct, through)
 	var passed, same int
 	for name, ok := range direct {
 		if !ok {
@@ -157,11 +160,21 @@ func TestH2specThroughAPassedConnection(t *testing.T) {
 	}
 }
 
-// h2spec says which cases pass.
-func h2spec(t *testing.T, client *testpod.Client, port string) map[string]bool {
+// again tries sections alone in which a case passed only directly: each waits for a second at most, on a machine that does much else.
+func again(t *testing.T, client *testpod.Client, direct, through map[string]bool) {
+	for name, ok := range direct {
+		if section, _, _ := strings.Cut(name, " "); ok && !through[name] {
+			maps.Copy(through, h2spec(t, client, "80", section))
+			t.Logf("%s: tried again, and passes: %v", name, through[name])
+		}
+	}
+}
+
+// h2spec says which cases pass, of all sections or those that are named.
+func h2spec(t *testing.T, client *testpod.Client, port string, sections ...string) map[string]bool {
 	t.Helper()
 	report := filepath.Join(t.TempDir(), "report.xml")
-	cmd := client.Command("h2spec", "-h", testpod.Pod4, "-p", port, "-o", "1", "-P", "/big", "-j", report)
+	cmd := client.Command("h2spec", append([]string{"-h", testpod.Pod4, "-p", port, "-o", "1", "-P", "/big", "-j", report}, sections...)...)
 	_ = cmd.Run() // it fails when any case does
 	text, err := os.ReadFile(report)
 	if err != nil {
@@ -190,4 +203,25 @@ func h2spec(t *testing.T, client *testpod.Client, port string) map[string]bool {
 		}
 	}
 	return passed
+}
+
+// TestGRPC holds grpc-go against itself, with a target and a debuggee that share a client's connection, and C-core against both.
+func TestGRPC(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "grpc")
+	build := exec.CommandContext(t.Context(), need(t, "go"), "build", "-C", "../../test/debuggees/grpc", "-o", program, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, p := range []wire.SubscribeParams{wantRequests("X-User: alice"), {Port: 80, Mode: wire.ModeSteal, Requests: true, Filter: []byte(`{"all": [{"header": {"x-user": "alice"}}, {"grpc": {"service": "podstep.Echo"}}]}`)}} {
+		client := testpod.NewClient(t)
+		runServer(t, program, "serve", "target", "80")
+		runServer(t, program, "serve", "debuggee", "81")
+		f := startFarEnd(t, Options{})
+		f.on(debuggeeH2(t, "127.0.0.1:81"))
+		f.subscribe(t, p)
+		if got := runClient(t, client, program, "call", testpod.Pod4+":80", "x-user=alice", "debuggee"); got != "ok\n" {
+			t.Errorf("%q", got)
+		}
+		f.freed(t)
+	}
 }
