@@ -535,7 +535,7 @@ func (x *h2exchange) section(b *blocks) error {
 	}
 	end := b.first.ends()
 	x.down.out.Headers(x.s.id, fields, end)
-	x.s.answered = end
+	x.s.answered, x.spoke = end, true
 	if end {
 		x.forgetIfOver(x.s)
 	}
@@ -561,6 +561,7 @@ func (x *h2exchange) content(p []byte, end bool) error {
 		}
 		last := end && n == len(p)
 		x.down.debt += int64(n)
+		x.spoke = true
 		x.down.out.Data(x.s.id, p[:n], last)
 		if last {
 			x.s.answered = true

@@ -64,6 +64,8 @@ type interposer struct {
 	fresh []*h2exchange
 	// targetOver says that nothing more comes of the target, clientOver nothing of the client.
 	targetOver, clientOver bool
+	// spoke says that a debuggee's response was sent on since the client's last ping.
+	spoke bool
 	// broken says that the agent ended the connection.
 	broken bool
 	// starved says that there was no memory for what debuggees do not take.

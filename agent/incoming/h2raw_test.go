@@ -127,7 +127,7 @@ func (r *rawH2) headers(id uint32, end bool, fields ...string) {
 	r.say(func() {
 		r.block.Reset()
 		for _, f := range fields {
-			at := strings.LastIndex(f[1:], "=") + 1
+			at := strings.Index(f[1:], "=") + 1
 			_ = r.enc.WriteField(hpack.HeaderField{Name: f[:at], Value: f[at+1:]})
 		}
 		_ = r.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: r.block.Bytes(), EndHeaders: true, EndStream: end})
