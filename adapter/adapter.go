@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"podstep.dev/adapter/borrow"
 	"podstep.dev/adapter/debugger"
 	"podstep.dev/launcher"
 )
@@ -39,6 +40,8 @@ type Wish struct {
 	OwnEnv []string
 	// Say shows a line of progress to the person. It may be called until the borrow's Close has returned.
 	Say func(string)
+	// Asked tells of somebody who asks the session to give stolen ports back. It may be called as long as Say.
+	Asked func(borrow.Question)
 }
 
 // Options of Serve. Begin is required.

@@ -37,6 +37,9 @@ func (s *session) requested(m dap.Message) {
 	case m.Command == "podstep/requests", m.Command == "podstep/request", m.Command == "podstep/replay":
 		s.requestsRequested(m)
 		return
+	case m.Command == "podstep/yield", m.Command == "podstep/keep":
+		s.do(settle{m})
+		return
 	case strings.HasPrefix(m.Command, "podstep/"):
 		s.failQuietly(m, "podstep knows no request "+m.Command)
 		return

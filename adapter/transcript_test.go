@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"podstep.dev/adapter/borrow"
 	"podstep.dev/adapter/borrow/requests"
 	"podstep.dev/adapter/dap"
 	"podstep.dev/adapter/debugger"
@@ -31,6 +32,7 @@ import (
 //	lost ID text         the borrow ended                 signalled        podstep was told to end
 //	printed CAT text     output of a stream               fixed NAME       (first) the debugger is given by option
 //	consulted {...}      the log's answer                 unconsulted text the log has none
+//	asked {...}          somebody asks for ports
 //	came N [...]         requests came, and N more        inside [...]     the requests that the debuggee has
 //
 // @dlv stands for the recorded capabilities of dlv, @dlv+ours for those with podstep's own.
@@ -101,6 +103,8 @@ func play(t *testing.T, in []byte) []byte {
 			switch a := a.(type) {
 			case consult:
 				p.asked = a.request
+			case settle:
+				p.asked = a.request
 			case lookInside:
 				p.look = a
 			}
@@ -167,6 +171,10 @@ func (p *player) happen(verb, rest string) ([]action, error) {
 		var changed []requests.Summary
 		err := errors.Join(notNumber, json.Unmarshal([]byte(list), &changed))
 		return s.requestsChanged(changed, omitted), err
+	case "asked":
+		var q borrow.Question
+		err := json.Unmarshal([]byte(rest), &q)
+		return s.asked(q), err
 	case "inside":
 		var entries []requests.Entry
 		err := json.Unmarshal([]byte(rest), &entries)
@@ -204,6 +212,8 @@ func describe(a action) string {
 		return "report"
 	case consult:
 		return "consult " + a.request.Command
+	case settle:
+		return "settle " + a.request.Command
 	case followRequests:
 		return "follow the requests"
 	case lookInside:

@@ -50,7 +50,7 @@ func startSession(t *testing.T, runtime, name, target string) (*requests.Log, *l
 		rec.Response(fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(raw), raw))
 		return nil
 	}})
-	s, err := local.Serve(t.Context(), dir, local.Session{Target: target, Mode: "steal"}, log, zap.NewNop())
+	s, err := local.Serve(t.Context(), dir, local.Session{Target: target, Mode: "steal"}, log, nil, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
