@@ -56,7 +56,7 @@ func (p Provider) Find(ctx context.Context, m config.Mirror, say func(string)) (
 		Cluster: c, Log: log, Say: say, Agent: m.Agent, Image: image + program.Version(),
 		Exec: &exec.Dialer{Config: c.Config, Client: c.Client.CoreV1().RESTClient(), Log: log.Named("agent"), Transport: p.Transport},
 	}
-	t := &target{ctx: context.WithoutCancel(ctx), cluster: c, log: log, mirror: m, holder: p.Holder, session: p.Session, attacher: attacher, pods: map[string]*pod{}, revoked: make(chan place.Revocation, 1)}
+	t := &target{ctx: context.WithoutCancel(ctx), cluster: c, log: log, mirror: m, holder: p.Holder, session: p.Session, attacher: attacher, pods: map[string]*pod{}, revoked: make(chan place.Revocation, 1), heard: map[string]bool{}}
 	if wanted.Kind == config.KindTargetless {
 		return &nowhere{t}, nil
 	}
@@ -84,8 +84,8 @@ type target struct {
 
 	mu   sync.Mutex
 	pods map[string]*pod // by ID, all there ever were
-	// obeyed is the last revocation that was sent.
-	obeyed place.Revocation
+	// heard are the revocations that were sent, in words: several pods may have the same one.
+	heard map[string]bool
 }
 
 func (t *target) find(ctx context.Context, wanted config.Target) (err error) {

@@ -23,10 +23,8 @@ func (t *target) lookForRevocations(pods []*corev1.Pod) {
 	for _, p := range pods {
 		r, is := workload.Revoked(p, t.session, t.holder, time.Now())
 		t.mu.Lock()
-		is = is && r != t.obeyed
-		if is {
-			t.obeyed = r
-		}
+		is = is && !t.heard[r.String()]
+		t.heard[r.String()] = t.heard[r.String()] || is
 		t.mu.Unlock()
 		if !is {
 			continue

@@ -16,6 +16,7 @@ import (
 	"podstep.dev/adapter/cluster/api"
 	"podstep.dev/adapter/cluster/workload"
 	"podstep.dev/internal/filter"
+	"podstep.dev/internal/wire"
 )
 
 // targetsFlags are the flags of targets.
@@ -107,7 +108,31 @@ func (p *podstep) printTargets(list *workload.List, all bool, now time.Time) err
 			fmt.Fprint(table, row("", "", "", "", "", "", "", other))
 		}
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	p.printAsk(list)
+	return nil
+}
+
+// maxAsk is for how many targets the line is printed that asks for a port.
+const maxAsk = 3
+
+// printAsk says how those who steal are asked for their ports, on standard error. A session is named with the first of its targets alone.
+func (p *podstep) printAsk(list *workload.List) {
+	lines, known := 0, map[string]bool{}
+	for _, t := range list.Targets {
+		fresh := false
+		for _, b := range t.Borrowed {
+			steals := slices.ContainsFunc(b.Subscriptions, func(s wire.SubscribeParams) bool { return s.Mode == wire.ModeSteal })
+			fresh = fresh || steals && !known[b.Session.Session]
+			known[b.Session.Session] = known[b.Session.Session] || steals
+		}
+		if fresh && lines < maxAsk {
+			lines++
+			fmt.Fprintf(p.errs, "podstep: to ask for what is stolen: podstep ask -n %s %s\n", t.Namespace, t.Target)
+		}
+	}
 }
 
 func dash(words []string, between string) string { return cmp.Or(strings.Join(words, between), "-") }
