@@ -17,6 +17,7 @@ import (
 
 	"podstep.dev/adapter/borrow"
 	"podstep.dev/adapter/borrow/requests"
+	"podstep.dev/adapter/borrow/tunnel"
 	"podstep.dev/adapter/dap"
 	"podstep.dev/adapter/debugger"
 	"podstep.dev/internal/fault"
@@ -34,6 +35,7 @@ import (
 //	consulted {...}      the log's answer                 unconsulted text the log has none
 //	asked {...}          somebody asks for ports
 //	came N [...]         requests came, and N more        inside [...]     the requests that the debuggee has
+//	held - {...}         a rule holds a request           held HOW {...}   it went on
 //
 // @dlv stands for the recorded capabilities of dlv, @dlv+ours for those with podstep's own.
 func TestSessionTranscripts(t *testing.T) {
@@ -171,6 +173,11 @@ func (p *player) happen(verb, rest string) ([]action, error) {
 		var changed []requests.Summary
 		err := errors.Join(notNumber, json.Unmarshal([]byte(list), &changed))
 		return s.requestsChanged(changed, omitted), err
+	case "held":
+		how, text, _ := strings.Cut(rest, " ")
+		var h tunnel.Held
+		err := json.Unmarshal([]byte(text), &h)
+		return s.requestHeld(h, tunnel.Release(strings.TrimPrefix(how, "-"))), err
 	case "asked":
 		var q borrow.Question
 		err := json.Unmarshal([]byte(rest), &q)

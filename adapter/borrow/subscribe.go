@@ -140,6 +140,9 @@ func (l *link) subscribeFault(port uint16, err error) *fault.Fault {
 		taken.Hint = l.borrow.askHint(port, taken.Advice())
 		return taken
 	}
+	if refusal != nil && refusal.Reason == wire.ReasonTLS {
+		return fault.New(fault.TLSUnusable, fmt.Sprintf("cannot take the TLS off port %d of %s", port, l.place), err)
+	}
 	return fault.Or(err, fault.SubscribeRefused, fmt.Sprintf("cannot %s port %d of %s", l.borrow.mirror.Incoming.Mode, port, l.place))
 }
 

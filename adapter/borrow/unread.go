@@ -78,6 +78,9 @@ func sayUnread(n uint64, why wire.Unread, where, mode string) string {
 		wire.UnreadUpgrade: {"asked for another protocol", "asked for another protocol"},
 		wire.UnreadOld:     {"began before the session", "began before the session"},
 	}
+	if text := sayTLS(n, why, where); text != "" {
+		return text
+	}
 	words, known := kind[why]
 	if !known {
 		words = [2]string{"is unclear", "are unclear"}

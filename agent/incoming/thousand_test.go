@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,7 +50,13 @@ func serveConversing() error {
 	s := New(context.Background(), func(ctx context.Context, h wire.Header, first []byte) (Stream, error) {
 		return link.Begin(ctx, h, first)
 	}, Options{Memory: NewMemory(6*conversing*stalledBody*5/4, mayConverse, splice.NewBuffers(agentMay/4))})
-	if _, err := s.Subscribe(context.Background(), wantRequests("X-User: alice")); err != nil {
+	want := wantRequests("X-User: alice")
+	if len(os.Args) > 1 {
+		debug.SetGCPercent(10) // nearly what is in use counts, as near the limit that an agent has
+		want.TLS = in("web")
+		s.opts.Files = os.DirFS(os.Args[1])
+	}
+	if _, err := s.Subscribe(context.Background(), want); err != nil {
 		return err
 	}
 	fmt.Println("subscribed")
@@ -59,15 +66,15 @@ func serveConversing() error {
 	return s.Close(ctx)
 }
 
-// startConversing starts the agent and returns its process's number.
-func startConversing(t *testing.T, handle func(*mux.Stream)) int {
+// startConversing starts the agent and returns its process's number. It takes TLS off if it is told where the certificates are.
+func startConversing(t *testing.T, handle func(*mux.Stream), certificates ...string) int {
 	t.Helper()
 	near, far := testkit.Pair(t)
 	file, err := near.File()
 	if err != nil {
 		t.Fatal(err)
 	}
-	agent := testpod.Helper(t, "conversing agent")
+	agent := testpod.Helper(t, "conversing agent", certificates...)
 	agent.ExtraFiles, agent.Stderr = []*os.File{file}, os.Stderr
 	said, err := agent.StdoutPipe()
 	if err != nil {

@@ -45,7 +45,7 @@ func dap(ctx context.Context, editor io.ReadWriteCloser, debugger string, log *z
 				return nil, err
 			}
 			opts := borrowing(log)
-			opts.Say, opts.OwnEnv, opts.Asked = w.Say, w.OwnEnv, w.Asked
+			opts.Say, opts.OwnEnv, opts.Held, opts.Asked = w.Say, w.OwnEnv, w.Held, w.Asked
 			return begin(ctx, m, opts)
 		},
 	})
