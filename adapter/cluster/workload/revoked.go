@@ -47,8 +47,8 @@ func Revocations(pod *corev1.Pod) []Revocation {
 // endless is the time until which what has no end lasts.
 var endless = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// binds says whether the revocation is for a session.
-func (r Revocation) binds(session, holder string, now time.Time) bool {
+// Binds says whether the revocation is for a session.
+func (r Revocation) Binds(session, holder string, now time.Time) bool {
 	if slices.Contains(r.Sessions, session) {
 		return true
 	}
@@ -58,7 +58,7 @@ func (r Revocation) binds(session, holder string, now time.Time) bool {
 // Revoked says whether a pod's annotation takes the right to steal away from a session, and by whom.
 func Revoked(pod *corev1.Pod, session, holder string, now time.Time) (place.Revocation, bool) {
 	for _, r := range slices.Backward(Revocations(pod)) {
-		if !r.binds(session, holder, now) {
+		if !r.Binds(session, holder, now) {
 			continue
 		}
 		found := place.Revocation{By: r.By, Reason: r.Reason, Where: "pod/" + pod.Name}
