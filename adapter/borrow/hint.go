@@ -14,7 +14,7 @@ func (b *Borrow) askHint(port uint16, otherwise string) string {
 		return otherwise
 	}
 	words := []string{"podstep ask"}
-	for _, flag := range [][2]string{{"--kubeconfig", b.mirror.Kubeconfig}, {"--context", b.mirror.Context}, {"-n", b.mirror.Namespace}} {
+	for _, flag := range [][2]string{{"--kubeconfig", b.mirror.Kubeconfig}, {"--context", b.mirror.Context}, {"-n", b.mirror.Namespace}, {"--agent-namespace", b.mirror.Agent.Namespace}} {
 		if flag[1] != "" {
 			words = append(words, flag[0], quote(flag[1]))
 		}

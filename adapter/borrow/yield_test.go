@@ -156,7 +156,8 @@ func TestRefusedSessionIsNoBorrower(t *testing.T) {
 func TestAskHintNamesTheCluster(t *testing.T) {
 	b := &Borrow{target: config.Target{Kind: "deployment", Name: "web", Container: "app"}}
 	b.mirror.Kubeconfig, b.mirror.Context, b.mirror.Namespace = "/home/a b/config", "staging", "shop"
-	want := "Ask for it: podstep ask --kubeconfig '/home/a b/config' --context staging -n shop deployment/web --port 80. "
+	b.mirror.Agent.Namespace = "tools"
+	want := "Ask for it: podstep ask --kubeconfig '/home/a b/config' --context staging -n shop --agent-namespace tools deployment/web --port 80. "
 	if got := b.askHint(80, ""); !strings.HasPrefix(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

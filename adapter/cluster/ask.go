@@ -39,7 +39,7 @@ type Question struct {
 // Ask asks the one session that is meant to give the port back, or all that it steals. Errors are *fault.Fault: NobodySteals, BadUsage when several
 // sessions are meant, AskFailed.
 func Ask(ctx context.Context, o api.Options, target config.Target, which Which, q Question) (*Thief, wire.Reply, error) {
-	w, err := own(ctx, o, target)
+	w, err := own(ctx, o, target, which.AgentNamespace)
 	if err != nil {
 		return nil, "", err
 	}

@@ -42,7 +42,7 @@ type Revoking struct {
 // Revoke takes the right to steal from the target's pods away from sessions, and returns when they have given everything back: those that
 // had to. Without For it is a fault when nobody steals. Errors are *fault.Fault: NobodySteals, Forbidden, NotRevoked.
 func Revoke(ctx context.Context, o api.Options, target config.Target, r Revoking) ([]*Thief, error) {
-	w, err := own(ctx, o, target)
+	w, err := own(ctx, o, target, r.AgentNamespace)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,8 @@ type Which struct {
 	Session string
 	// Port is one that it steals; 0: any.
 	Port uint16
+	// AgentNamespace is where agents have pods of their own, if that is another namespace than the target's.
+	AgentNamespace string
 }
 
 // Thief is a session that steals from a target, at however many of its pods.
@@ -40,6 +42,8 @@ type owned struct {
 	cluster *api.Cluster
 	dialer  *exec.Dialer
 	target  config.Target
+	// agents is the namespace of agents that have pods of their own.
+	agents string
 
 	pods    []*corev1.Pod
 	thieves []*Thief
@@ -48,12 +52,12 @@ type owned struct {
 }
 
 // own finds a target and who steals from it. The caller closes it. Errors are *fault.Fault.
-func own(ctx context.Context, o api.Options, target config.Target) (*owned, error) {
+func own(ctx context.Context, o api.Options, target config.Target, agents string) (*owned, error) {
 	c, err := api.Connect(o)
 	if err != nil {
 		return nil, err
 	}
-	w := &owned{cluster: c, target: target, dialer: &exec.Dialer{Config: c.Config, Client: c.Client.CoreV1().RESTClient(), Log: o.Log}}
+	w := &owned{cluster: c, target: target, agents: agents, dialer: &exec.Dialer{Config: c.Config, Client: c.Client.CoreV1().RESTClient(), Log: o.Log}}
 	if err := w.look(ctx); err != nil {
 		w.close()
 		return nil, err
@@ -65,7 +69,7 @@ func (w *owned) close() { _ = w.cluster.Close() }
 
 // look sees who steals now.
 func (w *owned) look(ctx context.Context) error {
-	list, err := workload.Targets(ctx, w.cluster, workload.ListOptions{Sessions: func(ctx context.Context, a workload.Agent) ([]wire.Session, error) {
+	list, err := workload.Targets(ctx, w.cluster, workload.ListOptions{AgentNamespace: w.agents, Sessions: func(ctx context.Context, a workload.Agent) ([]wire.Session, error) {
 		return sessions(ctx, w.dialer, a)
 	}})
 	if err != nil {

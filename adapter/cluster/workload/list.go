@@ -23,6 +23,8 @@ const asking = 2 * time.Second
 type ListOptions struct {
 	// All lists the targets of all namespaces.
 	All bool
+	// AgentNamespace is where agents have pods of their own, if that is another namespace than the targets'.
+	AgentNamespace string
 	// Sessions asks an agent for its sessions. If nil, agents are seen but not asked.
 	Sessions func(context.Context, Agent) ([]wire.Session, error)
 }
@@ -72,7 +74,7 @@ type Borrower struct {
 // Targets lists what can be borrowed: everything that is running or should be, except what belongs to another target of the
 // list. Kinds that may not be listed are missing; an error, a *fault.Fault, means that nothing may be.
 func Targets(ctx context.Context, c *api.Cluster, o ListOptions) (*List, error) {
-	r := &reader{cluster: c, namespace: c.Namespace}
+	r := &reader{cluster: c, namespace: c.Namespace, agents: o.AgentNamespace}
 	if o.All {
 		r.namespace = ""
 	}

@@ -26,7 +26,7 @@ const (
 // thiefFlags choose sessions that steal from a target of a cluster.
 type thiefFlags struct {
 	kubeconfig, context, namespace string
-	session                        string
+	agentNamespace, session        string
 	port                           uint16
 }
 
@@ -35,11 +35,14 @@ func (f *thiefFlags) add(cmd *cobra.Command) {
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "the target's `namespace` (default: the context's)")
 	flags.StringVar(&f.context, "context", "", "the kubeconfig's `context` (default: the current one)")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "the kubeconfig `file` (default: as kubectl finds it)")
+	flags.StringVar(&f.agentNamespace, "agent-namespace", "", "the `namespace` of job agents, if another (\"agent\": {\"namespace\": ...})")
 	flags.StringVar(&f.session, "session", "", "only the session of this `name`, as podstep targets shows it, or of this id")
 	flags.Uint16Var(&f.port, "port", 0, "only this stolen `port`")
 }
 
-func (f *thiefFlags) which() cluster.Which { return cluster.Which{Session: f.session, Port: f.port} }
+func (f *thiefFlags) which() cluster.Which {
+	return cluster.Which{Session: f.session, Port: f.port, AgentNamespace: f.agentNamespace}
+}
 
 // check reads the target, before anything is touched.
 func (f *thiefFlags) check(target string) (config.Target, error) {
@@ -51,6 +54,8 @@ func (f *thiefFlags) check(target string) (config.Target, error) {
 		return t, usage("%s is no target of a cluster: other people's sessions are only there", t)
 	case f.namespace != "" && !isNamespace(f.namespace):
 		return t, usage("--namespace %s: this is no name of a namespace", f.namespace)
+	case f.agentNamespace != "" && !isNamespace(f.agentNamespace):
+		return t, usage("--agent-namespace %s: this is no name of a namespace", f.agentNamespace)
 	}
 	return t, nil
 }

@@ -22,6 +22,7 @@ import (
 // targetsFlags are the flags of targets.
 type targetsFlags struct {
 	kubeconfig, context, namespace string
+	agentNamespace                 string
 	all                            bool
 }
 
@@ -44,6 +45,7 @@ What you may not list is left out and said at the end.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "the `namespace` (default: the context's)")
+	flags.StringVar(&f.agentNamespace, "agent-namespace", "", "the `namespace` of job agents, if another (\"agent\": {\"namespace\": ...})")
 	flags.BoolVarP(&f.all, "all-namespaces", "A", false, "list the targets of all namespaces")
 	flags.StringVar(&f.context, "context", "", "the kubeconfig's `context` (default: the current one)")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "the kubeconfig `file` (default: as kubectl finds it)")
@@ -55,12 +57,15 @@ func (p *podstep) targets(ctx context.Context, f *targetsFlags) error {
 	if f.namespace != "" && !isNamespace(f.namespace) {
 		return usage("--namespace %s: this is no name of a namespace", f.namespace)
 	}
+	if f.agentNamespace != "" && !isNamespace(f.agentNamespace) {
+		return usage("--agent-namespace %s: this is no name of a namespace", f.agentNamespace)
+	}
 	log, done, err := p.log()
 	if err != nil {
 		return err
 	}
 	defer done()
-	list, err := cluster.Targets(ctx, api.Options{Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace, Log: log}, f.all)
+	list, err := cluster.Targets(ctx, api.Options{Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace, Log: log}, f.all, f.agentNamespace)
 	if err != nil {
 		return err
 	}
@@ -122,15 +127,18 @@ const maxAsk = 3
 func (p *podstep) printAsk(list *workload.List) {
 	lines, known := 0, map[string]bool{}
 	for _, t := range list.Targets {
-		fresh := false
+		fresh, elsewhere := false, ""
 		for _, b := range t.Borrowed {
 			steals := slices.ContainsFunc(b.Subscriptions, func(s wire.SubscribeParams) bool { return s.Mode == wire.ModeSteal })
 			fresh = fresh || steals && !known[b.Session.Session]
 			known[b.Session.Session] = known[b.Session.Session] || steals
+			if steals && b.Agent.Namespace != "" && b.Agent.Namespace != t.Namespace {
+				elsewhere = " --agent-namespace " + b.Agent.Namespace
+			}
 		}
 		if fresh && lines < maxAsk {
 			lines++
-			fmt.Fprintf(p.errs, "podstep: to ask for what is stolen: podstep ask -n %s %s\n", t.Namespace, t.Target)
+			fmt.Fprintf(p.errs, "podstep: to ask for what is stolen: podstep ask -n %s%s %s\n", t.Namespace, elsewhere, t.Target)
 		}
 	}
 }
