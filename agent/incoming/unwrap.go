@@ -24,6 +24,8 @@ const (
 	// handshakePatience is for a client's handshake, from its first byte on, and for one that says nothing yet: on a port whose TLS is taken
 	// off it is the client that speaks first.
 	handshakePatience = 10 * time.Second
+	// mostPatience bounds what a slow handshake adds to firstPatience.
+	mostPatience = 250 * time.Millisecond
 	// unwrappedCost is what the TLS of a client and of the target takes in bytes: two records of 16 KiB at the most are read, and as much is
 	// kept for each (see TestUnwrappedConnectionsTakeTheMemoryTheyAreChargedFor).
 	unwrappedCost = 80 << 10
@@ -40,6 +42,8 @@ type unwrapped struct {
 	kept *secured
 	// unproven : the target asks clients for a certificate, and this one has shown none.
 	unproven bool
+	// patience is for the client's first bytes, beside firstPatience: by TLS 1.2 they come a round trip after the handshake.
+	patience time.Duration
 	// clientCut and targetCut say who ended a half without close_notify.
 	clientCut, targetCut atomic.Bool
 }
@@ -65,6 +69,14 @@ func (c *connection) claimed() []*steal {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(st *steal) bool { return st.keyring == nil })
+}
+
+// patience is for a client's first bytes, before it is taken for one that waits for the server to speak first.
+func (c *connection) patience() time.Duration {
+	if c.tls == nil {
+		return firstPatience
+	}
+	return firstPatience + c.tls.patience
 }
 
 // wasTLS is for a stream's header.
@@ -128,6 +140,8 @@ type handshake struct {
 	// why is set when the connection stays TLS.
 	why wire.Unread
 	tls *unwrapped
+	// answered is when the client was answered, about a round trip before the handshake's end.
+	answered time.Time
 	// shown says that the target was shown a certificate in place of the client's.
 	shown bool
 }
@@ -173,6 +187,7 @@ func (c *connection) unwrap(rings []*keyring) bool {
 
 // begin has the connection carry what its TLS did.
 func (h *handshake) begin(server *tls.Conn) {
+	h.tls.patience = min(2*time.Since(h.answered), mostPatience)
 	state := server.ConnectionState()
 	h.tls.ServerName, h.tls.Protocol = state.ServerName, state.NegotiatedProtocol
 	if h.shown && len(state.PeerCertificates) == 0 {
@@ -255,7 +270,7 @@ func (h *handshake) decide(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if h.shown {
 		answer.ClientAuth, answer.ClientCAs = tls.VerifyClientCertIfGiven, ring.authorities
 	}
-	h.conn.undecided = false
+	h.conn.undecided, h.answered = false, time.Now()
 	return answer, nil
 }
 
