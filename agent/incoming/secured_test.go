@@ -329,3 +329,28 @@ func TestTargetAnswersOverTLSWhatIsNotTheDebuggees(t *testing.T) {
 	f.SetPaused(time.Time{})
 	ask("/a", "curl", "debuggee: ")
 }
+
+// TestTargetThatDoesNotTakeTheCertificateIsSaid : by TLS 1.2 in the handshake, so that the connection stays TLS, by TLS 1.3 behind it.
+func TestTargetThatDoesNotTakeTheCertificateIsSaid(t *testing.T) {
+	client := testpod.NewClient(t)
+	a, strange := authority.New(t), authority.New(t)
+	web, alice := a.Issue("web", "web.test"), a.Issue("alice")
+	strange.Issue("podstep")
+	for version, want := range map[uint16]string{tls.VersionTLS12: "target: ", tls.VersionTLS13: ""} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{web}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.Pool(), MaxVersion: version, NextProtos: []string{"http/1.1"}})
+			told := &tally{}
+			f := startFarEndWith(t, a, told)
+			f.on(answerRequest)
+			p := in("web")
+			p.Client = &wire.ClientPair{KeyPair: wire.KeyPair{CertPEM: wire.Secret(strange.Text("podstep.crt")), KeyPEM: wire.Secret(strange.Text("podstep.key"))}, CA: "/ca.crt"}
+			f.stealTLS(t, p, "X-User: alice")
+			b := browser(t, client, &tls.Config{RootCAs: a.Pool(), Certificates: []tls.Certificate{alice}, NextProtos: []string{"http/1.1"}})
+			_, body := get(t, b, "https://web.test/")
+			if !strings.HasPrefix(body, want) {
+				t.Error(body)
+			}
+			testpod.Eventually(t, "it is said", func() bool { return told.of(wire.UnreadTLSRefused) > 0 })
+		})
+	}
+}

@@ -338,6 +338,7 @@ func TestCertificateIsShownToTheTargetForClientsThatHaveOne(t *testing.T) {
 			t.Errorf("without one: %s", body)
 		}
 	}
+	told.expect(t, wire.UnreadTLSRefused, 0)
 	forged := strange.Issue("mallory")
 	forger := browser(t, client, &tls.Config{RootCAs: a.Pool(), NextProtos: []string{"http/1.1"}, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &forged, nil }})
 	if status, body := get(t, forger, "https://web.test/"); status != 0 {
