@@ -91,7 +91,7 @@ func TestBreakOnARequest(t *testing.T) {
 				t.Errorf("stopped in %v", request)
 			}
 			// At the breakpoint, another one is held all the same, and goes to the target.
-			second := s.ask(asking("/cart/held/2"))
+			second := s.ask(asking("/cart/held-2"))
 			id := nextHeld(t, s, d).ID
 			s.podstep("requests", "target", jsonOf(id))
 			if r := second.reply(); r.by() != "target" {
@@ -106,7 +106,7 @@ func TestBreakOnARequest(t *testing.T) {
 			if r := first.reply(); r.by() != "debuggee" {
 				t.Errorf("released to the debuggee: %+v", r)
 			}
-			third := s.ask(asking("/cart/held/3"))
+			third := s.ask(asking("/cart/held-3"))
 			s.podstep("requests", "fail", jsonOf(nextHeld(t, s, d).ID), "--status", "418")
 			if r := third.reply(); r.Status != 418 || !strings.Contains(r.Body, "podstep") {
 				t.Errorf("released to fail: %+v", r)
@@ -175,10 +175,10 @@ func jsonOf(v any) string {
 	return string(text)
 }
 
-// podstep runs the program in another terminal of this desk.
+// podstep runs the program in another terminal of this desk, for the stage's session: others' may run on the machine.
 func (s *stage) podstep(args ...string) string {
 	s.t.Helper()
-	out, err := s.Command(args...).CombinedOutput()
+	out, err := s.Command(append(args, "--session", s.target())...).CombinedOutput()
 	if err != nil {
 		s.t.Fatalf("podstep %v: %v: %s", args, err, out)
 	}

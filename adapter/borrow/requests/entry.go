@@ -29,7 +29,7 @@ type Summary struct {
 	Query  string `json:"query,omitempty"`
 	// Status of the final response, 0 while there is none.
 	Status int `json:"status,omitempty"`
-	// Went says where it went ([Debuggee], [Target], [Nobody] or, as long as it waits, [Held]), Why says why.
+	// Went says where it went ([Debuggee], [Target], [Nobody] or, as long as it waits, [Held] or [Delayed]), Why says why.
 	Went string `json:"went,omitempty"`
 	Why  string `json:"why,omitempty"`
 	// Done says that it is over, Failed what it ended with, if not in order.

@@ -99,7 +99,7 @@ func (s Summary) fate() string {
 		switch s.Went {
 		case Nobody:
 			words = "podstep answered it"
-		case Held:
+		case Held, Delayed:
 			words = "it waits"
 		}
 	}

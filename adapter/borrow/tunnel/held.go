@@ -165,7 +165,7 @@ func (t *Tunnel) rule(gone context.Context, h wire.Header, rec Recording, r filt
 
 // delay waits.
 func (t *Tunnel) delay(gone context.Context, rule *Rule, rec Recording) error {
-	rec.Went(WentHeld, "a rule: "+rule.Words)
+	rec.Went(WentDelayed, "a rule: "+rule.Words)
 	timer := time.NewTimer(rule.Delay)
 	defer timer.Stop()
 	select {

@@ -37,8 +37,10 @@ const (
 	WentTarget = "target"
 	// WentNobody : the client is told of a failure, 502 or 504 by the agent, 503 or what a rule says by podstep.
 	WentNobody = "nobody"
-	// WentHeld : a rule has it wait; nobody has it yet.
+	// WentHeld : a rule has it wait for somebody; nobody has it yet.
 	WentHeld = "held"
+	// WentDelayed : a rule has it wait for a while; nobody has it yet.
+	WentDelayed = "delayed"
 )
 
 func (t *Tunnel) record(h wire.Header) Recording {

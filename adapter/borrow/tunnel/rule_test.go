@@ -143,7 +143,7 @@ func TestRuleDelays(t *testing.T) {
 	if took := time.Since(began); took < delay {
 		t.Errorf("it took %v, want at least %v", took, delay)
 	}
-	if got := rec.all()[0].went; !cmp.Equal(got, []string{"held: a rule: delay", "debuggee: "}) {
+	if got := rec.all()[0].went; !cmp.Equal(got, []string{"delayed: a rule: delay", "debuggee: "}) {
 		t.Errorf("recorded %v", got)
 	}
 	tn.SetRules([]Rule{{Action: ActDelay, Delay: time.Minute}})
