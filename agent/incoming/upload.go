@@ -37,6 +37,14 @@ func newUpload(stream Stream, switches bool, b *budget, kept []byte) *upload {
 // straight sends everything to the target.
 func straight(target io.Writer) *upload { return &upload{dst: target, whole: make(chan struct{})} }
 
+// straightTo is where all of the request goes, nil when that may change.
+func (u *upload) straightTo() io.Writer {
+	if u.stream != nil {
+		return nil
+	}
+	return u.dst
+}
+
 // write passes bytes on. Only the target's errors are told: what becomes of the stream is known to whoever reads it.
 func (u *upload) write(p []byte) error {
 	for len(p) > 0 {
