@@ -98,9 +98,19 @@ func (x *exchange) run() {
 	defer x.up.forget()
 	stop := contextAfter(x.st.session.taken, func() { splice.Reset(x.stream) })
 	defer stop()
-	if err := x.await(); err != nil {
+	switch err := x.await(); {
+	case err == nil:
+	case isUndelivered(err):
 		x.log.Debug("passthrough", zap.Uint64("request", x.id), zap.Error(err))
 		x.toTarget()
+		return
+	default:
+		x.log.Debug("perhaps delivered", zap.Uint64("request", x.id), zap.Error(err))
+		f := wire.Failure{Status: 502, Fallback: x.again, Text: "podstep: the session was lost before it was known whether the developer's program has the request"}
+		if unheard, ok := errors.AsType[*unheardError](err); ok && unheard.late {
+			f.Status, f.Text = 504, "podstep: the session does not say whether the developer's program has the request"
+		}
+		x.failed(f)
 		return
 	}
 	x.up.delivered()
@@ -119,6 +129,13 @@ func (x *exchange) run() {
 		x.up.forget()
 		x.answer()
 	}
+}
+
+// isUndelivered says that an adapter has certainly not given a request to the debuggee. A link that is lost or silent may have taken its yes
+// with it.
+func isUndelivered(err error) bool {
+	_, refused := errors.AsType[*wire.Refusal](err)
+	return refused || errors.Is(err, wire.ErrDropped)
 }
 
 // answer passes the response on.

@@ -30,8 +30,8 @@ import (
 // Begin begins a stream towards the adapter, which has the header and the first bytes at once.
 type Begin func(ctx context.Context, h wire.Header, first []byte) (Stream, error)
 
-// Stream is written to at once and read after Await, whose error closes it: a refusal is a *wire.Refusal, and on any
-// error nothing was delivered.
+// Stream is written to at once and read after Await, whose error closes it. After a refusal, which is a *wire.Refusal, and after a
+// wire.ErrDropped, nothing was delivered; after any other error it may have been.
 type Stream interface {
 	splice.Conn
 	Await(ctx context.Context) error
