@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -53,7 +54,7 @@ func (v *conversation) ask(st *steal, req *http1.Request, t *turn, first []byte,
 		st.session.visits.Done()
 		return nil, errOver
 	}
-	kept := append(make([]byte, 0, reserved), first...)
+	kept := slices.Clone(first)
 	h := wire.Header{
 		Kind: wire.KindRequest, From: v.from, To: v.to, Protocol: wire.HTTP1,
 		Connection: v.seat(st.session), Request: st.session.requests.Add(1),
@@ -67,7 +68,7 @@ func (v *conversation) ask(st *steal, req *http1.Request, t *turn, first []byte,
 	}
 	x := &exchange{
 		conversation: v, st: st, id: h.Request, stream: stream, await: await, turn: t, again: st.mayRepeat(req),
-		up: newUpload(stream, t.switches, v.memory.firsts, kept),
+		up: newUpload(stream, t.switches, v.memory.firsts, kept, reserved),
 	}
 	x.in.src, x.in.buffers = stream, v.memory.buffers
 	v.mu.Lock()
