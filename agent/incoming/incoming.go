@@ -290,6 +290,10 @@ func (s *Subscriptions) crowd() {
 		s.opts.Log.Warn("as many connections as may be; further ones go to the target", zap.Int("connections", s.opts.Memory.connections))
 	}
 	for id, sub := range s.subscriptions {
+		if st, steals := sub.(*steal); now && steals && st.filter != nil {
+			// What comes from here on is not seen.
+			s.unread.add(id, wire.UnreadCrowded)
+		}
 		if err := sub.suspend(now); err != nil {
 			s.opts.Log.Warn("suspend", zap.Uint64("subscription", id), zap.Error(err))
 		}

@@ -68,6 +68,7 @@ func startConversing(t *testing.T, handle func(*mux.Stream)) int {
 		t.Fatal(err)
 	}
 	agent := testpod.Helper(t, "conversing agent")
+	agent.Path = lean(t)
 	agent.ExtraFiles, agent.Stderr = []*os.File{file}, os.Stderr
 	said, err := agent.StdoutPipe()
 	if err != nil {
@@ -130,6 +131,9 @@ func TestThousandConversations(t *testing.T) {
 		}
 	}
 	busy, most := resident(t, pid)
+	if kib(t, most) > 64<<10 {
+		t.Errorf("an agent takes %s for %d clients, 64 MiB are allowed", most, conversing)
+	}
 	t.Logf("%s, at most %s, with %d that stall amid a body: %d KiB each", busy, most, conversing, (kib(t, busy)-kib(t, before))/conversing)
 	// The next ones are the target's as a whole when there are too many.
 	for range mayConverse - conversing {

@@ -150,6 +150,8 @@ const (
 	UnreadUpgrade Unread = "upgrade"
 	// UnreadOld : a mirror did not see its beginning.
 	UnreadOld Unread = "old"
+	// UnreadCrowded : the agent has as many connections as it may. Others that come meanwhile go to the target without it and are not counted.
+	UnreadCrowded Unread = "crowded"
 )
 
 // ClosedParams tells that no further request comes of these connections of clients (Header.Connection): what the debuggee has of
