@@ -8,7 +8,9 @@ VENV    := build/venv
 DEBUGPY := 1.8.22
 
 # Flags of the tests, and of those in a cluster; SKIPS is a file of the tests that may be skipped (see test/report), empty: all may.
+# Of tests that failed, AGAIN may be run once more, alone; the report names them (see test/report).
 SKIPS     ?=
+AGAIN     ?= 0
 TESTFLAGS ?= -count=1 -shuffle=on -timeout=10m
 E2EFLAGS  ?= -count=1 -timeout=40m
 PACKAGES  ?= ./...
@@ -39,7 +41,7 @@ test: build tools venv ## run all tests but those in a cluster: units, privilege
 	 packages=$$(go list $(PACKAGES) | grep -v '^podstep.dev/test/e2e'); \
 	 { run -race=$(RACE) $$(grep -v '^podstep.dev/test/' <<<"$$packages"); run -p=1 $$(grep '^podstep.dev/test/' <<<"$$packages"); \
 	   if [ '$(PACKAGES)' = ./... ]; then (cd agent/image && run ./...); fi; } \
-	 | go run ./test/report $(if $(SKIPS),-allow '$(SKIPS)')
+	 | go run ./test/report $(if $(SKIPS),-allow '$(SKIPS)') -again $(AGAIN) -- go test -json $(TESTFLAGS) -race=$(RACE)
 
 tools: $(TOOLS)/dlv $(TOOLS)/staticcheck
 
@@ -108,7 +110,8 @@ e2e: build image $(TOOLS)/dlv venv $(if $(FOREIGN),,cluster) ## test in a cluste
 	@suite() { "$$@" go test -json -p=1 $(E2EFLAGS) $(if $(FOREIGN),,./adapter/cluster/...) ./test/e2e/... \
 	     || [ $$? = 1 ] || echo '{"Action": "build-fail", "ImportPath": "go test"}'; }; \
 	 suite env PODSTEP_E2E=1 $(if $(FOREIGN),,build/cluster/up run -nodes 2 -state build/e2e -bin build/cluster) \
-	 | go run ./test/report $(if $(SKIPS),-allow '$(SKIPS)')
+	 | go run ./test/report $(if $(SKIPS),-allow '$(SKIPS)') $(if $(FOREIGN),,-again $(AGAIN) -- env PODSTEP_E2E=1 \
+	     build/cluster/up run -nodes 2 -state build/e2e -bin build/cluster go test -json $(E2EFLAGS))
 
 e2e-editor: build $(if $(filter 0,$(shell id -u)),cluster image) ## press F5 in a real VS Code and stop in a stolen request; as root, in a cluster too
 	test/editor/run.sh

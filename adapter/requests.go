@@ -2,12 +2,15 @@ package adapter
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
 	"podstep.dev/adapter/borrow/requests"
+	"podstep.dev/adapter/borrow/tunnel"
 	"podstep.dev/adapter/dap"
 )
 
@@ -41,6 +44,9 @@ func (o *owner) consulted(ctx context.Context, m dap.Message) (any, error) {
 		Format   requests.Form `json:"format"`
 		Unmasked bool          `json:"unmasked"`
 		Edited   string        `json:"edited"`
+		requests.Release
+		Rules json.RawMessage `json:"rules"`
+		Add   json.RawMessage `json:"add"`
 	}
 	if err := m.Decode("arguments", &which); err != nil {
 		return nil, err
@@ -52,6 +58,10 @@ func (o *owner) consulted(ctx context.Context, m dap.Message) (any, error) {
 	switch m.Command {
 	case "podstep/requests":
 		return map[string]any{"requests": log.List(which.Since, which.Limit)}, nil
+	case "podstep/release":
+		return map[string]any{}, log.Control().Release(which.ID, which.Release)
+	case "podstep/rules":
+		return changeRules(log.Control(), which.Rules, which.Add)
 	case "podstep/replay":
 		return o.replay(ctx, log, which.ID, which.Edited)
 	}
@@ -67,6 +77,26 @@ func (o *owner) consulted(ctx context.Context, m dap.Message) (any, error) {
 		return nil, fmt.Errorf("format %q is none of %v", which.Format, requests.Forms())
 	}
 	return map[string]any{"text": text}, nil
+}
+
+// changeRules replaces the rules, if there is a list, puts one before them, if there is one, and lists them.
+func changeRules(c requests.Control, list, add json.RawMessage) (any, error) {
+	if list != nil {
+		if err := c.SetRules(list); err != nil {
+			return nil, err
+		}
+	}
+	if add != nil {
+		if err := c.AddRule(add); err != nil {
+			return nil, err
+		}
+	}
+	return map[string]any{"rules": c.Rules()}, nil
+}
+
+// tellHeld tells of a request that a rule holds, from any goroutine; how is empty as long as it does.
+func (o *owner) tellHeld(h tunnel.Held, how tunnel.Release) {
+	o.inbox <- func(ctx context.Context) { o.do(ctx, o.session.requestHeld(h, how)) }
 }
 
 // replay sends a request again and says at once as which: the debugger may stop in it.
@@ -113,11 +143,12 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// lookInside says which requests the debuggee has.
+// lookInside says which requests the debuggee has, as far as a thread may have stopped in them: what was delivered after the last stop waits in
+// a socket, or is another thread's that runs.
 func (o *owner) lookInside(ctx context.Context, a lookInside) {
 	var entries []requests.Entry
 	if log := o.requests(); log != nil {
-		entries = log.Inside()
+		entries = slices.DeleteFunc(log.Inside(), func(e requests.Entry) bool { return !o.stopped.IsZero() && e.Delivered.After(o.stopped) })
 	}
 	o.do(ctx, o.session.looked(a.answer, a.requestSeq, entries))
 }

@@ -2,7 +2,9 @@ package adapter
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +92,126 @@ func TestAClientThatAskedIsToldOfRequests(t *testing.T) {
 		if m, err := b.Request(ctx, "podstep/request", wrong); err == nil {
 			t.Errorf("%v: %s", wrong, m.Body)
 		}
+	}
+	check(t, b.Close())
+	b.over(nil)
+}
+
+// control notes what it is told.
+type control struct {
+	heard []string
+	rules []requests.Rule
+}
+
+func (c *control) Rules() []requests.Rule { return c.rules }
+
+func (c *control) SetRules(text []byte) error {
+	c.heard = append(c.heard, "set "+string(text))
+	if string(text) == "{}" {
+		return errors.New("want a list")
+	}
+	return nil
+}
+
+func (c *control) AddRule(text []byte) error {
+	c.heard = append(c.heard, "add "+string(text))
+	c.rules = append(c.rules, requests.Rule{Rule: text, Words: "break"})
+	return nil
+}
+
+func (c *control) Release(id uint64, r requests.Release) error {
+	if id != 17 {
+		return errors.New("not held")
+	}
+	c.heard = append(c.heard, fmt.Sprintf("%d %s %d", id, r.Action, r.Status))
+	return nil
+}
+
+// TestTheScopeHasNoRequestThatCameAfterTheStop : what is delivered while the debugger is stopped is not what it stopped in.
+func TestTheScopeHasNoRequestThatCameAfterTheStop(t *testing.T) {
+	l, stops := requests.New(requests.Options{}), make(chan struct{})
+	f := &fake{play: func(f *fake) error {
+		if err := f.upToLaunch(); err != nil {
+			return err
+		}
+		go func() {
+			for range stops {
+				_ = f.send(`{"seq":7,"type":"event","event":"stopped","body":{"reason":"breakpoint","threadId":1,"allThreadsStopped":true}}`)
+			}
+		}()
+		for {
+			m, err := f.next("scopes")
+			if err != nil {
+				return err
+			}
+			if err := f.send(fmt.Sprintf(`{"seq":9,"request_seq":%d,"type":"response","success":true,"command":"scopes","body":{"scopes":[]}}`, m.Seq)); err != nil {
+				return err
+			}
+		}
+	}}
+	b, ctx := startSession(t, func(o *Options) {
+		o.Start = f.start
+		o.Begin = func(context.Context, Wish) (Borrow, error) {
+			return &fakeBorrow{dir: sessionDir(t), done: make(chan struct{}), log: l}, nil
+		}
+	}), patiently(t)
+	b.initialize(ctx, "debugpy")
+	check(t, b.Launch(ctx, fakeLaunch(t), nil))
+	inside := func(path string) {
+		r := l.Begin(wire.Header{Port: 80, Protocol: wire.HTTP1})
+		r.Request([]byte("GET " + path + " HTTP/1.1\r\nHost: shop\r\n\r\n"))
+		r.Went(requests.Debuggee, "")
+	}
+	scope := func() string {
+		var body struct{ Scopes []scope }
+		check(t, b.request(ctx, "scopes", map[string]any{"frameId": 1}).Decode(&body))
+		if len(body.Scopes) != 1 {
+			t.Fatalf("scopes %+v", body)
+		}
+		return body.Scopes[0].Name
+	}
+	stop := func() {
+		stops <- struct{}{}
+		_, err := b.Stopped(ctx)
+		check(t, err)
+	}
+	inside("/first")
+	stop()
+	inside("/second")
+	if got := scope(); got != "Request" {
+		t.Errorf("the scope is %s, want the request that it stopped in", got)
+	}
+	stop() // in whichever of both
+	if got := scope(); got != "Requests (2 inside)" {
+		t.Errorf("the scope is %s, want both", got)
+	}
+	close(stops)
+	check(t, b.Close())
+	b.over(nil)
+}
+
+func TestAClientSetsRulesAndReleasesRequests(t *testing.T) {
+	c := &control{rules: []requests.Rule{}}
+	b, ctx, _ := withLog(t, requests.Options{Control: c})
+	check(t, b.Launch(ctx, fakeLaunch(t), nil))
+	var got struct{ Rules []requests.Rule }
+	check(t, b.request(ctx, "podstep/rules", nil).Decode(&got))
+	if got.Rules == nil || len(got.Rules) != 0 {
+		t.Errorf("listed %+v", got)
+	}
+	check(t, b.request(ctx, "podstep/rules", map[string]any{"rules": []any{}, "add": map[string]any{"action": "break"}}).Decode(&got))
+	if len(got.Rules) != 1 || got.Rules[0].Words != "break" {
+		t.Errorf("listed %+v", got)
+	}
+	b.request(ctx, "podstep/release", map[string]any{"id": 17, "action": "fail", "status": 418})
+	for command, arguments := range map[string]map[string]any{"podstep/rules": {"rules": map[string]any{}}, "podstep/release": {"id": 18, "action": "deliver"}} {
+		if m, err := b.Request(ctx, command, arguments); err == nil {
+			t.Errorf("%s %v: %s", command, arguments, m.Body)
+		}
+	}
+	want := []string{"set []", `add {"action":"break"}`, "17 fail 418", "set {}"}
+	if !slices.Equal(c.heard, want) {
+		t.Errorf("heard %q, want %q", c.heard, want)
 	}
 	check(t, b.Close())
 	b.over(nil)

@@ -69,7 +69,7 @@ func newSession(ctx context.Context, a *Agent, link *mux.Session, cancel context
 			s.drop(p.ID)
 			s.notify(func(c *control.Server) error { return c.Ended(s.telling, p) })
 		},
-		Memory: a.shares.incoming, Ports: a.ports, Closed: s.closed,
+		Memory: a.shares.incoming, Ports: a.ports, Closed: s.closed, Files: a.opts.Target.ProcessFiles(),
 		Lost:   func(p wire.LostParams) { s.notify(func(c *control.Server) error { return c.Lost(s.telling, p) }) },
 		Unread: func(p wire.UnreadParams) { s.notify(func(c *control.Server) error { return c.Unread(s.telling, p) }) },
 	})

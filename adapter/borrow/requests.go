@@ -1,6 +1,7 @@
 package borrow
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -29,6 +30,11 @@ func (b *Borrow) dig() {
 	b.tunnel.Fallback = tunnel.Fallback{
 		OnExit: incoming.OnExit == config.FailFallback, OnHang: incoming.OnHang == config.FailFallback, Idempotent: incoming.FallbackIdempotent,
 	}
+	b.tunnel.TLS, b.tunnel.TLSFailed = b.secrets.debuggee, b.sayTLSFailed
+	b.mu.Lock() // somebody may set others already
+	b.tunnel.SetRules(tunnelRules(b.rules))
+	b.mu.Unlock()
+	b.tunnel.Holding, b.tunnel.Released = b.holding, b.releasedTo
 	b.tunnel.HangTimeout = time.Duration(incoming.HangTimeout) * time.Second
 }
 
@@ -60,9 +66,11 @@ func (l *link) params(port uint16) wire.SubscribeParams {
 	if p.Mode != wire.ModeSteal {
 		return p
 	}
-	p.Requests, p.OnPause, p.Repeat = true, b.onPause(), b.repeat()
-	if p.OnPause == wire.PauseHold {
-		p.Hold = b.mirror.Incoming.Hold.Seconds
+	p.Requests, p.OnPause, p.Repeat, p.TLS = true, b.onPause(), b.repeat(), b.secrets.wanted[port]
+	p.Hold = b.patience()
+	p.Existing, p.ProbesTo = wire.Existing(b.mirror.Incoming.Existing), wire.ProbesTo(b.mirror.Incoming.Probes)
+	if f := b.mirror.Incoming.ProbeFilter; !f.IsZero() {
+		p.ProbeFilter, _ = json.Marshal(f) // it was read from JSON
 	}
 	return p
 }
@@ -75,6 +83,9 @@ func (l *link) understands(p wire.SubscribeParams) error {
 	}
 	if peer := l.session.Peer; len(p.Filter) > 0 && peer.Minor < need {
 		return fault.New(fault.FilterUnknown, fmt.Sprintf("the agent of %s (%s) cannot filter requests", l.place, peer.Program), nil)
+	}
+	if peer := l.session.Peer; p.TLS != nil && peer.Minor < tlsMinor {
+		return fault.New(fault.TLSUnknown, fmt.Sprintf("the agent of %s (%s) cannot take TLS off", l.place, peer.Program), nil)
 	}
 	return nil
 }

@@ -138,6 +138,9 @@ func (l *link) subscribeFault(port uint16, err error) *fault.Fault {
 	if errors.As(err, &refusal) && refusal.Reason == wire.ReasonTaken {
 		return fault.New(fault.PortTaken, fmt.Sprintf("cannot steal port %d of %s", port, l.place), err)
 	}
+	if refusal != nil && refusal.Reason == wire.ReasonTLS {
+		return fault.New(fault.TLSUnusable, fmt.Sprintf("cannot take the TLS off port %d of %s", port, l.place), err)
+	}
 	return fault.Or(err, fault.SubscribeRefused, fmt.Sprintf("cannot %s port %d of %s", l.borrow.mirror.Incoming.Mode, port, l.place))
 }
 

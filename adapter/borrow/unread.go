@@ -79,6 +79,9 @@ func sayUnread(n uint64, why wire.Unread, where, mode string) string {
 		wire.UnreadOld:     {"began before the session", "began before the session"},
 		wire.UnreadCrowded: {"and perhaps more came when the agent had as many as its memory allows", "and perhaps more came when the agent had as many as its memory allows"},
 	}
+	if text := sayTLS(n, why, where); text != "" {
+		return text
+	}
 	words, known := kind[why]
 	if !known {
 		words = [2]string{"is unclear", "are unclear"}

@@ -17,7 +17,7 @@ func (t Target) Fits(key string) error {
 		return fmt.Errorf("%s is on this machine; %q is for a target in a cluster", t, first)
 	case t.Kind == KindTargetless && key == "pods":
 		return fmt.Errorf("a session without a target has no pods to choose from")
-	case t.Kind == KindTargetless && (key == "incoming.ports" || key == "incoming.filter"):
+	case t.Kind == KindTargetless && (key == "incoming.ports" || key == "incoming.filter" || key == "incoming.tls"):
 		return fmt.Errorf("a session without a target receives no requests")
 	}
 	return nil
@@ -37,7 +37,7 @@ func (r *reader) fit(m *Mirror, path string) {
 	if err != nil {
 		return
 	}
-	for _, key := range append(clusterKeys(), "incoming.ports", "incoming.filter") {
+	for _, key := range append(clusterKeys(), "incoming.ports", "incoming.filter", "incoming.tls") {
 		at := join(path, key)
 		if offset, given := r.seen[at]; given {
 			if err := t.Fits(key); err != nil {

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -32,9 +33,10 @@ type reader struct {
 	rules    map[string]rule
 	seen     map[string]int // the offsets of the values that the text has, by path
 	problems Problems
-	// raw text is as an editor has it, before it puts its variables in; filters are what blocks of it want.
+	// raw text is as an editor has it, before it puts its variables in; filters are what blocks of it want, ruled what they do.
 	raw     bool
 	filters []NamedFilter
+	ruled   []NamedRules
 }
 
 // open parses text. A syntax error is the reader's only problem then.
@@ -42,6 +44,7 @@ func open(text []byte) (hujson.Value, *reader) {
 	// hujson wants a line comment to end with a line; editors do not.
 	text = append(bytes.TrimPrefix(bytes.Clone(text), []byte("\ufeff")), '\n')
 	r := &reader{text: text, rules: rules(), seen: map[string]int{}}
+	maps.Copy(r.rules, tlsRules())
 	if len(text) > maxText {
 		r.add(0, "", fmt.Sprintf("longer than %d MiB", maxText>>20))
 		return hujson.Value{}, r

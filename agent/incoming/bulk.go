@@ -21,13 +21,21 @@ func (w *width) Socket() *net.TCPConn { return w.TCPConn }
 // Moved counts bytes that the kernel moved.
 func (w *width) Moved(n int) { w.carry(n) }
 
-// Socket is nil as long as what was read is not passed on.
+// Socket is nil as long as what was read is not passed on, and where TLS reads the connection.
 func (b *begun) Socket() *net.TCPConn {
-	if len(b.kept) > 0 || b.early.end != nil {
+	s := splice.SocketOf(b.socket)
+	if len(b.kept) > 0 || b.early.end != nil || s == nil {
 		return nil
 	}
-	return b.width.Socket()
+	b.early.drop()
+	return s.Socket()
 }
+
+// Moved counts bytes that the kernel moved.
+func (b *begun) Moved(n int) { splice.SocketOf(b.socket).Moved(n) }
+
+// Socket is nil: TLS takes the bytes.
+func (c *carrier) Socket() *net.TCPConn { return nil }
 
 // bodyTo is body for a destination that the kernel may be able to move bytes to by itself; write is for what it does not.
 func (b *inbox) bodyTo(dst any, s *http1.Scanner, write func([]byte) error) error {

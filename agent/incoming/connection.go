@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,6 +31,10 @@ type connection struct {
 	log      *zap.Logger
 	client   *early
 	from, to netip.AddrPort
+	// tls is what was taken off, nil when nothing was.
+	tls *unwrapped
+	// passed says that all of it is the target's, whoever claims the port.
+	passed atomic.Bool
 }
 
 // serve has the connection answered by whoever it is for.
@@ -41,6 +46,7 @@ func (p *port) serve(conn *net.TCPConn, from, to netip.AddrPort, crowded bool) {
 	c := &connection{port: p, log: log, client: newEarly(p.memory.width(conn), p.memory.firsts), from: from, to: to}
 	defer c.client.conn.free()
 	defer c.client.drop()
+	defer p.noteConnection(c)()
 	claims := p.claimed()
 	switch {
 	case crowded:
@@ -55,7 +61,7 @@ func (p *port) serve(conn *net.TCPConn, from, to netip.AddrPort, crowded bool) {
 		log.Debug("not offered")
 		c.pass()
 	case claims[0].params.Requests:
-		c.converse()
+		c.talk()
 	default:
 		// The one claim of an adapter that takes connections whole.
 		c.whole(claims[0])
@@ -117,8 +123,20 @@ func (c *connection) offer(st *steal) (splice.Conn, error) {
 	return stream, nil
 }
 
-// dial connects to the target's own listener, which sees the true client.
-func (c *connection) dial(ctx context.Context) (*width, error) {
+// dial connects to the target's own listener, by what the client's connection was.
+func (c *connection) dial(ctx context.Context) (socket, error) {
+	if c.tls != nil {
+		return c.tls.dial(ctx, c)
+	}
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// connect connects to the target's own listener, which sees the true client.
+func (c *connection) connect(ctx context.Context) (*width, error) {
 	target, err := c.clients.Dial(ctx, c.from.Addr(), c.to)
 	if err != nil {
 		return nil, err
@@ -128,7 +146,8 @@ func (c *connection) dial(ctx context.Context) (*width, error) {
 
 // pass joins the connection with the target's own listener.
 func (c *connection) pass() {
-	server, err := c.dial(c.life)
+	c.passed.Store(true)
+	server, err := c.connect(c.life)
 	if err != nil {
 		c.log.Debug("passthrough failed", zap.Error(err))
 		splice.Reset(c.client.conn)

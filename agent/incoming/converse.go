@@ -79,6 +79,8 @@ type turn struct {
 	method string
 	// switches says that it may be answered by another protocol.
 	switches bool
+	// probe says that it is one.
+	probe bool
 	// last says that the client takes it for the last one on the connection.
 	last bool
 	// done is closed when it is answered, or nobody will.
@@ -165,8 +167,11 @@ func (v *conversation) isElsewhere() bool {
 // begin waits a moment for the client. One that says nothing may wait for the server's first words, so it is connected to the
 // target at once where only some requests are claimed, or to the debuggee.
 func (v *conversation) begin() {
+	if err := v.meet(); err != nil {
+		v.log.Debug("target", zap.Error(err))
+	}
 	if len(v.client.first()) == 0 && v.client.end == nil {
-		v.client.look(firstPatience, func(head []byte) bool { return len(head) > 0 })
+		v.client.look(v.patience(), func(head []byte) bool { return len(head) > 0 })
 	}
 	v.in.put(v.client.kept)
 	v.in.end = v.client.end
@@ -211,7 +216,7 @@ func (v *conversation) await() {
 // pass passes one request on to whoever it is for, and says whether others may follow.
 func (v *conversation) pass(req *http1.Request) (more bool, err error) {
 	v.asked.Store(true)
-	st := v.route(req)
+	st, probe := v.route(req)
 	// The route may have read the body, so that the head has moved.
 	raw := len(req.Raw)
 	scanner := req.Body.Scanner()
@@ -220,6 +225,7 @@ func (v *conversation) pass(req *http1.Request) (more bool, err error) {
 		return false, v.passRaw()
 	}
 	t := newTurn(req)
+	t.probe = probe
 	up, err := v.ask(st, req, t, v.in.bytes()[:raw+n], whole)
 	switch {
 	case errors.Is(err, errOver) && v.raw.Load() != nil:
@@ -353,7 +359,7 @@ func (v *conversation) greet(st *steal) *leg {
 	if !st.takes() || !st.session.visit() {
 		return nil
 	}
-	stream, await, err := st.offer(wire.Header{Kind: wire.KindIncoming, From: v.from, To: v.to}, nil, 0)
+	stream, await, err := st.offer(wire.Header{Kind: wire.KindIncoming, From: v.from, To: v.to, TLS: v.wasTLS()}, nil, 0)
 	if err == nil {
 		err = await()
 	}

@@ -23,7 +23,7 @@ const leastEarly = 4 << 10
 // wire.MaxFirst bytes, in case the adapter refuses; over that the client waits. How its half ended is kept too, because
 // the kernel tells of a reset only once.
 type early struct {
-	conn   *width
+	conn   socket
 	budget *budget
 
 	// over : nothing is read any more.
@@ -35,7 +35,7 @@ type early struct {
 	end error
 }
 
-func newEarly(conn *width, b *budget) *early { return &early{conn: conn, budget: b} }
+func newEarly(conn socket, b *budget) *early { return &early{conn: conn, budget: b} }
 
 // look reads until enough says so of what was read, the client's half ends, or patience is over.
 func (e *early) look(patience time.Duration, enough func([]byte) bool) {
@@ -51,7 +51,11 @@ func (e *early) look(patience time.Duration, enough func([]byte) bool) {
 // first returns what the client has sent already, without waiting: where the server speaks first there is nothing to
 // wait for.
 func (e *early) first() []byte {
-	raw, err := e.conn.SyscallConn()
+	tcp, ok := e.conn.(*width)
+	if !ok {
+		return e.kept // TLS has read ahead
+	}
+	raw, err := tcp.SyscallConn()
 	if err != nil || e.end != nil || !e.grow() {
 		return e.kept
 	}
@@ -147,7 +151,7 @@ func (e *early) rest() splice.Conn {
 	if len(e.kept) == 0 && (e.end == nil || e.end == io.EOF) {
 		return e.conn
 	}
-	return &begun{width: e.conn, early: e, kept: e.kept}
+	return &begun{socket: e.conn, early: e, kept: e.kept}
 }
 
 // deliver writes what was kept to the target as far as it takes it at once, and returns the client from there on.
@@ -166,7 +170,7 @@ func (e *early) deliver(target *width) splice.Conn {
 
 // begun is a client whose beginning was read already.
 type begun struct {
-	*width
+	socket
 	early *early
 	kept  []byte
 }
@@ -181,5 +185,5 @@ func (b *begun) Read(p []byte) (int, error) {
 	if b.early.end != nil {
 		return 0, b.early.end
 	}
-	return b.width.Read(p)
+	return b.socket.Read(p)
 }

@@ -46,6 +46,10 @@ type mirror struct {
 
 // startMirror adds a port to the capture, which begins with the first. The caller holds mu.
 func (s *Subscriptions) startMirror(id uint64, p wire.SubscribeParams) (subscription, error) {
+	if p.TLS != nil {
+		_, err := newKeyring(p, s.opts.Files, s.opts.Log)
+		return nil, err
+	}
 	port := p.Port
 	if _, ok := s.mirrors.ports[port]; ok {
 		return nil, &wire.Refusal{Errno: syscall.EEXIST, Text: fmt.Sprintf("port %d is mirrored by this session already", port)}

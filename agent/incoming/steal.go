@@ -20,11 +20,15 @@ type steal struct {
 	id      uint64
 	params  wire.SubscribeParams
 	probes  probes
+	// declared matches probes that are not the kubelet's; nil for none.
+	declared *filter.Matcher
 	// only says in words what filter, which is nil for all, matches.
 	only   filter.Filter
 	filter *filter.Matcher
-	since  time.Time
-	port   *port
+	// keyring has what TLS is taken off by, nil when it is not.
+	keyring *keyring
+	since   time.Time
+	port    *port
 	// over is done when the subscription has ended; what comes after that is the target's.
 	over context.Context
 	end  context.CancelFunc
@@ -41,6 +45,15 @@ func (s *Subscriptions) startSteal(id uint64, p wire.SubscribeParams) (subscript
 	}
 	if !only.IsZero() {
 		st.only, st.filter = only, only.Matcher()
+	}
+	if p.TLS != nil {
+		if st.keyring, err = newKeyring(p, s.opts.Files, s.opts.Log); err != nil {
+			return nil, err
+		}
+		st.params = p.WithoutSecrets()
+	}
+	if st.declared, err = declaredProbes(p); err != nil {
+		return nil, err
 	}
 	st.over, st.end = context.WithCancel(s.taken)
 	holder := s.opts.Holder

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,7 +51,13 @@ func serveConversing() error {
 	s := New(context.Background(), func(ctx context.Context, h wire.Header, first []byte) (Stream, error) {
 		return link.Begin(ctx, h, first)
 	}, Options{Memory: NewMemory(6*conversing*stalledBody*5/4, mayConverse, splice.NewBuffers(agentMay/4))})
-	if _, err := s.Subscribe(context.Background(), wantRequests("X-User: alice")); err != nil {
+	want := wantRequests("X-User: alice")
+	if len(os.Args) > 1 {
+		debug.SetGCPercent(10) // nearly what is in use counts, as near the limit that an agent has
+		want.TLS = in("web")
+		s.opts.Files = os.DirFS(os.Args[1])
+	}
+	if _, err := s.Subscribe(context.Background(), want); err != nil {
 		return err
 	}
 	fmt.Println("subscribed")
@@ -60,15 +67,16 @@ func serveConversing() error {
 	return s.Close(ctx)
 }
 
-// startConversing starts the agent, as another build of this program if one is named, and returns its process's number.
-func startConversing(t *testing.T, program string, handle func(*mux.Stream)) int {
+// startConversing starts the agent, as another build of this program if one is named, and returns its process's number. It takes TLS off if it is
+// told where the certificates are.
+func startConversing(t *testing.T, program string, handle func(*mux.Stream), certificates ...string) int {
 	t.Helper()
 	near, far := testkit.Pair(t)
 	file, err := near.File()
 	if err != nil {
 		t.Fatal(err)
 	}
-	agent := testpod.Helper(t, "conversing agent")
+	agent := testpod.Helper(t, "conversing agent", certificates...)
 	if program != "" {
 		agent.Path = program
 	}

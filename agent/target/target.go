@@ -116,6 +116,14 @@ func (t *Target) Close() error {
 // Files are the process's files, below its root: symbolic links and .. never lead out of it.
 func (t *Target) Files() fs.FS { return files{t} }
 
+// ProcessFiles are Files, or nil when there is no process but the caller.
+func (t *Target) ProcessFiles() fs.FS {
+	if t.own {
+		return nil
+	}
+	return t.Files()
+}
+
 type files struct{ *Target }
 
 // openTimes bounds how often an open is tried that the kernel asks to repeat because of a rename (openat2(2), EAGAIN).

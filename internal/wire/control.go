@@ -14,6 +14,7 @@ const (
 	MethodPaused      = "paused"
 	MethodLeave       = "leave"
 	MethodSessions    = "sessions"
+	MethodPatience    = "patience"
 
 	NoticeEnded  = "ended"
 	NoticeLost   = "lost"
@@ -48,13 +49,21 @@ const (
 	ModeMirror Mode = "mirror"
 )
 
-// SubscribeParams asks for the traffic of one port of the target. Connections that exist already stay as they are.
+// SubscribeParams asks for the traffic of one port of the target. Connections that exist already stay as they are, unless Existing says
+// otherwise.
 type SubscribeParams struct {
 	Port uint16 `json:"port"`
 	Mode Mode   `json:"mode"`
 	// Probes are HTTP probes of the port: GET requests of the kubelet (User-Agent "kube-probe/") for one of these paths. A
 	// thief leaves them to the target.
 	Probes []string `json:"probes,omitempty"`
+	// ProbesTo says who answers probes; it needs Requests. An agent that does not know it leaves them to the target.
+	ProbesTo ProbesTo `json:"probesTo,omitempty"`
+	// ProbeFilter says which GET and HEAD requests are probes beside those of Probes, in the form of package filter, without
+	// conditions on the body. It needs Requests.
+	ProbeFilter json.RawMessage `json:"probeFilter,omitempty"`
+	// Existing says what becomes of connections to a stolen port that were made before. An agent that does not know it keeps them.
+	Existing Existing `json:"existing,omitempty"`
 	// Loopback takes only what comes over the loopback interface: a sidecar hands the target its traffic there.
 	Loopback bool `json:"loopback,omitempty"`
 	// Requests asks for HTTP requests one by one ([KindRequest]) where the client speaks HTTP, instead of whole connections.
@@ -69,7 +78,29 @@ type SubscribeParams struct {
 	Hold int `json:"hold,omitempty"`
 	// Repeat says which requests the target may answer when the link is lost before the debuggee has begun to.
 	Repeat Repeat `json:"repeat,omitempty"`
+	// TLS takes TLS off. It needs Requests and a steal. An agent of a minor version below 3 would ignore it.
+	TLS *TLS `json:"tls,omitempty"`
 }
+
+// ProbesTo says who answers probes.
+type ProbesTo string
+
+const (
+	// ProbesTarget : the target, always. So does the zero value.
+	ProbesTarget ProbesTo = "target"
+	// ProbesDebuggee : the debuggee as long as the debugger is not stopped, else the target.
+	ProbesDebuggee ProbesTo = "debuggee"
+)
+
+// Existing says what becomes of connections that were made before a port was stolen.
+type Existing string
+
+const (
+	// ExistingKeep : they stay with the target. So does the zero value.
+	ExistingKeep Existing = "keep"
+	// ExistingReset : the agent resets them, so that their clients connect again.
+	ExistingReset Existing = "reset"
+)
 
 // Repeat says which requests that were delivered to a debuggee, which did not begin to answer them, may be given to the target: both write
 // to the same databases.
@@ -101,6 +132,16 @@ type Subscription struct {
 	ID uint64 `json:"id"`
 	// Existing is how many connections to a stolen port were there before: they stay with the target.
 	Existing int `json:"existing,omitempty"`
+	// Reset is how many others there were, which the agent has reset, as [ExistingReset] wants. Kept says why it could not reset
+	// those that stay, if it was asked to.
+	Reset int    `json:"reset,omitempty"`
+	Kept  string `json:"kept,omitempty"`
+}
+
+// PatienceParams says from now on how long the adapter may take, like SubscribeParams.Hold, whichever is longer.
+type PatienceParams struct {
+	// Hold is in seconds.
+	Hold int `json:"hold"`
 }
 
 // UnsubscribeParams ends one subscription. Connections that were delivered go on.
@@ -152,6 +193,29 @@ const (
 	UnreadOld Unread = "old"
 	// UnreadCrowded : the agent has as many connections as it may. Others that come meanwhile go to the target without it and are not counted.
 	UnreadCrowded Unread = "crowded"
+)
+
+// Of connections to a port whose TLS is taken off ([SubscribeParams.TLS]), for sessions without filters, too. The first four ended; the others
+// stay encrypted and the target's.
+const (
+	// UnreadTLSUntrusted : the client does not trust the certificate that it was shown.
+	UnreadTLSUntrusted Unread = "tls-untrusted"
+	// UnreadTLSFailed : the client's handshake failed in another way.
+	UnreadTLSFailed Unread = "tls-failed"
+	// UnreadTLSExpired : the client's handshake took too long.
+	UnreadTLSExpired Unread = "tls-expired"
+	// UnreadTLSRefused : the target does not take the certificate that it is shown in place of the client's.
+	UnreadTLSRefused Unread = "tls-refused"
+	// UnreadTLSMutual : the target asks clients for a certificate, and there is none to show.
+	UnreadTLSMutual Unread = "tls-mutual"
+	// UnreadTLSTarget : the target did not finish its handshake: it speaks no TLS, or refuses what the client wants.
+	UnreadTLSTarget Unread = "tls-target"
+	// UnreadTLSName : no certificate is there for the name that the client asks for.
+	UnreadTLSName Unread = "tls-name"
+	// UnreadTLSOld : the client speaks TLS of before 1.2, or with no cipher suite or signature that is known here.
+	UnreadTLSOld Unread = "tls-old"
+	// UnreadTLSMemory : there was no memory for it.
+	UnreadTLSMemory Unread = "tls-memory"
 )
 
 // ClosedParams tells that no further request comes of these connections of clients (Header.Connection): what the debuggee has of

@@ -47,10 +47,15 @@ type Header struct {
 	Request uint64 `json:"request,omitempty"`
 	// Protocol of a request: [HTTP1].
 	Protocol string `json:"protocol,omitempty"`
+	// Probe says that the request is a probe, which the subscription wants delivered ([ProbesDebuggee]): while the debugger is
+	// stopped, it is refused.
+	Probe bool `json:"probe,omitempty"`
 	// Address is where to dial.
 	Address netip.AddrPort `json:"address,omitzero"`
 	// Subscription is the id under which the adapter asked for the connection.
 	Subscription uint64 `json:"subscription,omitempty"`
+	// TLS says that the client's connection was TLS; the payload is what that carried.
+	TLS *Secured `json:"tls,omitempty"`
 }
 
 // Answer is the one reply to a Header. The zero Answer means opened.
@@ -90,6 +95,8 @@ const (
 	ReasonTaken Reason = "taken"
 	// ReasonDenied : the agent lacks the permission or capability.
 	ReasonDenied Reason = "denied"
+	// ReasonTLS : the certificates for [SubscribeParams.TLS] cannot be used.
+	ReasonTLS Reason = "tls"
 	// ReasonUnsupported : the kernel or the agent cannot do it.
 	ReasonUnsupported Reason = "unsupported"
 )

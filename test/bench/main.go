@@ -35,7 +35,7 @@ func main() {
 		return
 	}
 	quick := flag.Bool("quick", false, "a tenth of the rounds")
-	only := flag.String("only", "", "the one `measure` to make: link, requests, filtered, bulk, connects, continued or starts (default: all)")
+	only := flag.String("only", "", "the one `measure` to make: link, requests, filtered, mirror, tls, bulk, connects, continued or starts (default: all)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -56,7 +56,9 @@ type bench struct {
 	pod  *pod.Pod
 	self string
 	bin  string
-	n    int // rounds of a latency
+	// certificates is where those are of ports that speak TLS.
+	certificates string
+	n            int // rounds of a latency
 }
 
 // The pod's addresses.
@@ -92,9 +94,18 @@ func run(ctx context.Context, quick bool, only string) error {
 	if err := os.Setenv("PATH", b.bin+":"+os.Getenv("PATH")); err != nil {
 		return err
 	}
+	certificates, err := os.MkdirTemp("", "podstep-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(certificates)) }()
+	if err := issue(certificates); err != nil {
+		return err
+	}
+	b.certificates = certificates
 	b.pod, err = pod.Start(pod.Options{
 		Command:   []string{b.self},
-		Env:       []string{fmt.Sprintf("%s=serve %d %d", roleVar, stolenPort, directPort)},
+		Env:       []string{fmt.Sprintf("%s=serve %d %d s%d s%d", roleVar, stolenPort, directPort, secureStolenPort, secureDirectPort), role.Certificates + "=" + certificates},
 		Addresses: []netip.Addr{netip.MustParseAddr(podAddress), netip.MustParseAddr(clientAddress)},
 		Output:    os.Stderr,
 	})
@@ -110,7 +121,7 @@ func run(ctx context.Context, quick bool, only string) error {
 		name string
 		make func(context.Context) error
 	}{
-		{"link", b.link}, {"requests", b.requests}, {"filtered", b.filtered}, {"bulk", b.bulk}, {"connects", b.connects}, {"continued", b.continued}, {"starts", b.starts},
+		{"link", b.link}, {"requests", b.requests}, {"filtered", b.filtered}, {"mirror", b.mirrored}, {"tls", b.secured}, {"bulk", b.bulk}, {"connects", b.connects}, {"continued", b.continued}, {"starts", b.starts},
 	}
 	for _, m := range measures {
 		if only != "" && m.name != only {

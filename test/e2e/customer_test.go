@@ -46,7 +46,14 @@ func (s *stage) hastyCustomer(url string, every time.Duration) *customer {
 
 func (s *stage) newCustomer(url string, every time.Duration, party string) *customer {
 	s.t.Helper()
-	pod := s.pod(shop{name: "customer", command: []string{"/visitor", "ask", url, every.String(), party}})
+	return s.customerAs(shop{command: []string{"/visitor", "ask", url, every.String(), party}})
+}
+
+// customerAs is a customer in a pod like that.
+func (s *stage) customerAs(o shop) *customer {
+	s.t.Helper()
+	o.name = "customer"
+	pod := s.pod(o)
 	pod.Name, pod.GenerateName = "", "customer-"
 	made, err := s.client.CoreV1().Pods(s.ns).Create(s.ctx, pod, metav1.CreateOptions{})
 	if err != nil {

@@ -273,29 +273,40 @@ func (s *sharing) seen(url, party string) (ids []int) {
 	return ids
 }
 
-// compare asks for the target's own requests, at the pods that ten sessions share and at pods that nobody borrows in turn.
+// compare asks for the target's own requests, at the pods that ten sessions share and at pods that nobody borrows in turn: of a service
+// that answers at once, and of one that takes as long as services do that ask others.
 func (s *sharing) compare() {
 	s.t.Helper()
-	for _, atOnce := range []int{1, shareAtOnce} {
-		var with, without [2][]time.Duration
-		for range latencyTurns {
-			for url, times := range map[string]*[2][]time.Duration{"http://quiet": &without, "http://shop": &with} {
-				shares := s.load("get", url, latencyLoad*atOnce, atOnce, "")
-				share := shares.Shares[0]
-				if share.By["target"] != latencyLoad*atOnce {
-					s.t.Errorf("%s answers its own requests so: %+v", url, share)
-				}
-				times[0], times[1] = append(times[0], share.P50), append(times[1], share.P99)
-			}
+	for _, service := range []struct {
+		what, path string
+		n          int
+	}{{"which answers at once", "", latencyLoad}, {"which takes 10 ms", "/takes/10ms", latencyLoad / 3}} {
+		for _, atOnce := range []int{1, shareAtOnce} {
+			s.compareOne(service.what, service.path, service.n*atOnce, atOnce)
 		}
-		for i, what := range []string{"p50", "p99"} {
-			slices.Sort(with[i])
-			slices.Sort(without[i])
-			a, b := with[i][latencyTurns/2], without[i][latencyTurns/2]
-			s.t.Logf("the target's own requests, %d at once, %s: %v with %d sessions, %v without: %.2fx, %+v", atOnce, what, round(a), sharers, round(b), float64(a)/float64(b), round(a-b))
-			if a > 10*b+100*time.Millisecond {
-				s.t.Errorf("the target's own requests take %v with the sessions, %v without", a, b)
+	}
+}
+
+func (s *sharing) compareOne(what, path string, n, atOnce int) {
+	s.t.Helper()
+	var with, without [2][]time.Duration
+	for range latencyTurns {
+		for url, times := range map[string]*[2][]time.Duration{"http://quiet": &without, "http://shop": &with} {
+			shares := s.load("get", url+path, n, atOnce, "")
+			share := shares.Shares[0]
+			if share.By["target"] != n {
+				s.t.Errorf("%s answers its own requests so: %+v", url, share)
 			}
+			times[0], times[1] = append(times[0], share.P50), append(times[1], share.P99)
+		}
+	}
+	for i, quantile := range []string{"p50", "p99"} {
+		slices.Sort(with[i])
+		slices.Sort(without[i])
+		a, b := with[i][latencyTurns/2], without[i][latencyTurns/2]
+		s.t.Logf("requests of a target %s, %d at once, %s: %v with %d sessions, %v without: %.2fx, %+v", what, atOnce, quantile, round(a), sharers, round(b), float64(a)/float64(b), round(a-b))
+		if a > 10*b+100*time.Millisecond {
+			s.t.Errorf("the target's own requests take %v with the sessions, %v without", a, b)
 		}
 	}
 }

@@ -1,10 +1,13 @@
 // Command report reads "go test -json" and says what a person wants to know: a line per package, the output of what failed, every
 // skipped test with its reason, and how many there were. It exits with 1 when a test failed, a package did not build, or none ran.
 //
-//	go test -json ./... | report [-allow FILE]
+//	go test -json ./... | report [-allow FILE] [-again N -- COMMAND...]
 //
 // With -allow a skipped test fails the run unless a line of FILE, "PACKAGE TEST REASON" with * for any characters, allows it:
 // a machine that can run a test must not leave it out unnoticed.
+//
+// With -again at most N tests that failed are run once more, each alone, by COMMAND -run TEST PACKAGE. One that passes then is listed as
+// what it is, a test that depends on what else the machine does, and does not fail the run. More failures than that are no accident.
 package main
 
 import (
@@ -19,8 +22,9 @@ import (
 
 func main() {
 	allow := flag.String("allow", "", "file with the tests that may be skipped; without it all may")
+	again := flag.Int("again", 0, "how many tests that failed may be run once more, by the command that follows")
 	flag.Parse()
-	ok, err := run(os.Stdin, os.Stdout, *allow)
+	ok, err := run(os.Stdin, os.Stdout, *allow, second{*again, flag.Args()})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(2)
@@ -31,13 +35,24 @@ func main() {
 }
 
 // run reports what in says and tells whether all is well.
-func run(in io.Reader, out io.Writer, allowFile string) (ok bool, err error) {
-	r := report{out: out, tests: map[name]*test{}}
+func run(in io.Reader, out io.Writer, allowFile string, again second) (ok bool, err error) {
+	r := newReport(out)
 	if allowFile != "" {
 		if r.allowed, err = readAllowed(allowFile); err != nil {
 			return false, err
 		}
 	}
+	if err := r.read(in); err != nil {
+		return false, err
+	}
+	r.again(again)
+	return r.close(), nil
+}
+
+func newReport(out io.Writer) *report { return &report{out: out, tests: map[name]*test{}} }
+
+// read takes events until there are no more.
+func (r *report) read(in io.Reader) error {
 	lines := bufio.NewReader(in)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -45,10 +60,10 @@ func run(in io.Reader, out io.Writer, allowFile string) (ok bool, err error) {
 			r.line(line)
 		}
 		if err == io.EOF {
-			return r.close(), nil
+			return nil
 		}
 		if err != nil {
-			return false, err
+			return err
 		}
 	}
 }

@@ -50,7 +50,7 @@ func TestRunFailsForSkipsThatAreNotAllowed(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		ok, err := run(strings.NewReader(events), &out, file)
+		ok, err := run(strings.NewReader(events), &out, file, second{})
 		if err != nil || ok != tt.ok {
 			t.Errorf("with %q allowed: %v, %v; want %v\n%s", tt.allow, ok, err, tt.ok, out.String())
 		}
@@ -103,11 +103,47 @@ func TestRunFailsWhenNothingRan(t *testing.T) {
 func checkRun(t *testing.T, in, allow string, ok bool, want string) {
 	t.Helper()
 	var out strings.Builder
-	got, err := run(strings.NewReader(in), &out, allow)
+	got, err := run(strings.NewReader(in), &out, allow, second{})
 	if err != nil || got != ok {
 		t.Errorf("run = %v, %v; want %v", got, err, ok)
 	}
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("report (-want +got):\n%s", diff)
+	}
+}
+
+// TestRunAsksAgain : few failures are looked at once more, and a run that passes then says which they were.
+func TestRunAsksAgain(t *testing.T) {
+	fails := func(tests ...string) string {
+		var b strings.Builder
+		b.WriteString(`{"Action":"pass","Package":"podstep.dev/a","Test":"TestGood"}` + "\n")
+		for _, test := range tests {
+			b.WriteString(`{"Action":"fail","Package":"podstep.dev/a","Test":"` + test + `"}` + "\n")
+		}
+		b.WriteString(`{"Action":"fail","Package":"podstep.dev/a"}` + "\n")
+		return b.String()
+	}
+	const passed, failed = `{"Action":"pass","Package":"podstep.dev/a","Test":"TestBad"}`, `{"Action":"fail","Package":"podstep.dev/a","Test":"TestBad"}`
+	for name, c := range map[string]struct {
+		in, second string
+		status     string
+		ok         bool
+		want       string
+	}{
+		"passes":         {fails("TestBad/one", "TestBad"), passed, "0", true, "mend them:\n  a TestBad/one\n  a TestBad\n\n3 passed, 0 failed"},
+		"fails":          {fails("TestBad"), failed, "1", false, "failed:\n  a TestBad\n\n1 passed, 1 failed"},
+		"says nothing":   {fails("TestBad"), "", "0", false, "1 passed, 1 failed"},
+		"ends in error":  {fails("TestBad"), passed, "1", false, "1 passed, 1 failed"},
+		"too many":       {fails("TestBad", "TestWorse"), passed, "0", false, "1 passed, 2 failed"},
+		"no test":        {fails(), passed, "0", false, "failed:\n  a\n"},
+		"does not build": {fails("TestBad") + `{"Action":"build-fail","ImportPath":"podstep.dev/b"}`, passed, "0", false, "does not build"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			ok, err := run(strings.NewReader(c.in), &out, "", second{1, []string{"sh", "-c", `echo "$1"; exit $2`, "sh", c.second, c.status}})
+			if err != nil || ok != c.ok || !strings.Contains(out.String(), c.want) {
+				t.Errorf("%v, %v, want %v and %q\n%s", ok, err, c.ok, c.want, out.String())
+			}
+		})
 	}
 }

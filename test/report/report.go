@@ -17,14 +17,23 @@ type test struct{ output []string }
 // skip is a skipped test, or a pattern of ones that may be.
 type skip struct{ pkg, test, reason string }
 
+// failure is what failed: a test, or with note something that no test of that name can be asked about again.
+type failure struct{ pkg, test, note string }
+
+func (f failure) String() string {
+	return strings.Join(strings.Fields(short(f.pkg)+" "+f.test+" "+f.note), " ")
+}
+
 // report counts as events come and prints a package when it is over.
 type report struct {
 	out     io.Writer
 	allowed []skip // nil: all skips are allowed
 
-	tests                   map[name]*test
-	skips                   []skip
-	failures                []string
+	tests    map[name]*test
+	skips    []skip
+	failures []failure
+	// second are tests that failed, and did not when they were run again.
+	second                  []failure
 	passed, failed, skipped int
 }
 
@@ -34,7 +43,7 @@ func (r *report) event(e event) {
 	case "build-output":
 		r.print(e.Output)
 	case "build-fail":
-		r.failures = append(r.failures, e.ImportPath+" does not build")
+		r.failures = append(r.failures, failure{note: e.ImportPath + " does not build"})
 	case "output":
 		r.of(n).output = append(r.of(n).output, e.Output)
 	case "pass", "fail", "skip":
@@ -61,7 +70,7 @@ func (r *report) testEnds(n name, action string) {
 		r.passed++
 	case "fail":
 		r.failed++
-		r.failures = append(r.failures, short(n.pkg)+" "+n.test)
+		r.failures = append(r.failures, failure{pkg: n.pkg, test: n.test})
 		r.print(strings.Join(t.output, ""))
 	case "skip":
 		r.skipped++
@@ -78,13 +87,13 @@ func (r *report) packageEnds(n name, e event) {
 		for other, t := range r.tests {
 			if other.pkg == n.pkg && other.test != "" {
 				r.failed++
-				r.failures = append(r.failures, short(n.pkg)+" "+other.test+" (did not end)")
+				r.failures = append(r.failures, failure{n.pkg, other.test, "(did not end)"})
 				r.print(strings.Join(t.output, ""))
 			}
 		}
 		r.print(strings.Join(own.output, ""))
 		if e.FailedBuild == "" && len(r.failures) == before && !r.hasFailed(n.pkg) {
-			r.failures = append(r.failures, short(n.pkg))
+			r.failures = append(r.failures, failure{pkg: n.pkg})
 		}
 	} else if e.Action == "pass" {
 		r.print(fmt.Sprintf("ok    %-40s %6.1f s\n", short(n.pkg), e.Elapsed))
@@ -98,7 +107,7 @@ func (r *report) packageEnds(n name, e event) {
 
 // hasFailed tells whether a test of pkg is among the failures already.
 func (r *report) hasFailed(pkg string) bool {
-	return slices.ContainsFunc(r.failures, func(f string) bool { return strings.HasPrefix(f, short(pkg)+" ") })
+	return slices.ContainsFunc(r.failures, func(f failure) bool { return f.pkg == pkg && f.test != "" })
 }
 
 // close prints what was skipped and what failed, and the counts last.
@@ -115,15 +124,23 @@ func (r *report) close() (ok bool) {
 		}
 		r.print(fmt.Sprintf("  %s %s: %s%s\n", s.pkg, s.test, s.reason, note))
 	}
-	if len(r.failures) > 0 {
-		r.print("\nfailed:\n  " + strings.Join(r.failures, "\n  ") + "\n")
-	}
+	r.list("passed only when they were run again, alone; mend them", r.second)
+	r.list("failed", r.failures)
 	if r.passed+r.failed == 0 {
 		r.print("no test ran\n")
 	}
 	failed := max(r.failed, min(1, len(r.failures))) + notAllowed
 	r.print(fmt.Sprintf("\n%d passed, %d failed, %d skipped\n", r.passed, failed, r.skipped-notAllowed))
 	return failed == 0 && r.passed > 0
+}
+
+func (r *report) list(what string, failures []failure) {
+	if len(failures) > 0 {
+		r.print("\n" + what + ":\n")
+	}
+	for _, f := range failures {
+		r.print("  " + f.String() + "\n")
+	}
 }
 
 func (r *report) allows(s skip) bool {

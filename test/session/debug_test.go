@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"podstep.dev/adapter/borrow/requests"
 	"podstep.dev/internal/fault"
 	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/testkit/dapclient"
@@ -165,6 +166,14 @@ func TestMirrorGivesACopy(t *testing.T) {
 	}
 	if got := strings.Trim(variables["client"], `"`); !strings.HasPrefix(got, clientAddress+":") {
 		t.Errorf("the debuggee sees the client as %q, want %s:PORT", got, clientAddress)
+	}
+	if r := theRequest(t, s, d, stop.ThreadID); r["method"] != "GET" || !strings.HasPrefix(r["peer"], clientAddress+":") {
+		t.Errorf("the scope's request is %v, want the copy", r)
+	}
+	var listed struct{ Requests []requests.Summary }
+	decode(t, s, d, &listed, "podstep/requests", map[string]any{})
+	if len(listed.Requests) == 0 || listed.Requests[0].Went != requests.Copy {
+		t.Errorf("listed %+v, want copies", listed)
 	}
 	s.await("the target answers", began, visit.By("target"))
 	if tables := s.tables(); tables != "" {

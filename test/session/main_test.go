@@ -16,7 +16,7 @@ import (
 
 // Environment variables by which the test program runs itself.
 const (
-	roleVar = "PODSTEP_TEST_ROLE" // client, regular (on one connection), ask or tables, in the pod
+	roleVar = "PODSTEP_TEST_ROLE" // client, regular (on one connection), ask, secure or tables, in the pod
 	kitVar  = "PODSTEP_TEST_KIT"  // where the first process put what it built
 )
 
@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 		runClient(true)
 	case "ask":
 		runAsk()
+	case "secure":
+		runSecure()
 	case "tables":
 		printTables()
 	}

@@ -35,7 +35,7 @@ func (e Entry) Curl() string {
 	}
 	for _, f := range e.Request.Fields {
 		switch name := strings.ToLower(f.Name); {
-		case e.Request.framing(f.Name), name == "host" && strings.HasPrefix(url, "http://"+f.Value):
+		case e.Request.framing(f.Name), name == "host" && strings.HasPrefix(url, e.scheme()+f.Value):
 		case f.Value == "":
 			add("-H", quote(f.Name+";"))
 		default:

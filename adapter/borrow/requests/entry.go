@@ -21,15 +21,19 @@ type Summary struct {
 	Peer netip.AddrPort `json:"peer,omitzero"`
 	// Protocol is as the request says it ("HTTP/1.1"), or as the agent does when it cannot be read.
 	Protocol string `json:"protocol"`
+	// TLS says that it came encrypted; the agent took that off.
+	TLS bool `json:"tls,omitempty"`
 	// Method, Path and Query are empty until the request's head is there.
 	Method string `json:"method"`
 	Path   string `json:"path"`
 	Query  string `json:"query,omitempty"`
 	// Status of the final response, 0 while there is none.
 	Status int `json:"status,omitempty"`
-	// Went says where it went ([Debuggee], [Target] or [Podstep]), Why says why.
+	// Went says where it went ([Debuggee], [Target], [Nobody] or, as long as it waits, [Held] or [Delayed]), Why says why.
 	Went string `json:"went,omitempty"`
 	Why  string `json:"why,omitempty"`
+	// Delivered is when the debuggee was given it, if it was.
+	Delivered time.Time `json:"delivered,omitzero"`
 	// Done says that it is over, Failed what it ended with, if not in order.
 	Done   bool   `json:"done"`
 	Failed string `json:"failed,omitempty"`
@@ -82,8 +86,8 @@ func (m Message) target() string {
 // summary shows r in a line.
 func (r record) summary(s Secrets) Summary {
 	sum := Summary{
-		ID: r.id, Came: r.came, Port: r.header.Port, Peer: r.header.From, Protocol: r.header.Protocol,
-		Went: r.went, Why: r.why, Done: !r.over.IsZero(), Failed: r.failed, ReplayOf: r.replayOf,
+		ID: r.id, Came: r.came, Port: r.header.Port, Peer: r.header.From, Protocol: r.header.Protocol, TLS: r.header.TLS != nil,
+		Went: r.went, Why: r.why, Delivered: r.delivered, Done: !r.over.IsZero(), Failed: r.failed, ReplayOf: r.replayOf,
 		FirstByte: milliseconds(r.came, r.first), Took: milliseconds(r.came, r.over),
 	}
 	if r.header.Protocol != wire.HTTP1 {

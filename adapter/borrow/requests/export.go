@@ -79,6 +79,9 @@ func (e Entry) Exchange() string {
 // title says which request it is.
 func (e Entry) title() string {
 	title := fmt.Sprintf("request %d of %s", e.ID, e.Came.Format(time.RFC3339Nano))
+	if e.TLS {
+		title += " to " + e.URL()
+	}
 	if e.Peer.IsValid() {
 		title += " from " + e.Peer.String()
 	}
@@ -93,8 +96,11 @@ func (s Summary) fate() string {
 	words := "it went nowhere yet"
 	if s.Went != "" {
 		words = "it went to " + s.Went
-		if s.Went == Nobody {
+		switch s.Went {
+		case Nobody:
 			words = "podstep answered it"
+		case Held, Delayed:
+			words = "it waits"
 		}
 	}
 	if s.Why != "" {
@@ -164,6 +170,13 @@ func harmless(r rune) rune {
 	return r
 }
 
+func (e Entry) scheme() string {
+	if e.TLS {
+		return "https://"
+	}
+	return "http://"
+}
+
 // URL is where the request was sent to, as its sender wrote it.
 func (e Entry) URL() string {
 	target := e.Request.target()
@@ -177,5 +190,5 @@ func (e Entry) URL() string {
 	if !strings.HasPrefix(target, "/") {
 		target = "/" // OPTIONS *, CONNECT
 	}
-	return "http://" + host + target
+	return e.scheme() + host + target
 }

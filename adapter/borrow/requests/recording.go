@@ -11,8 +11,11 @@ import (
 // Where a request went, as the tunnel says it.
 const (
 	Debuggee = "debuggee"
+	Copy     = "copy" // to the debuggee; the target answered its client
 	Target   = "target"
-	Nobody   = "nobody" // podstep or the agent told the client of a failure
+	Nobody   = "nobody"  // podstep or the agent told the client of a failure
+	Held     = "held"    // a rule has it wait for somebody, nobody has it yet
+	Delayed  = "delayed" // a rule has it wait for a while, nobody has it yet
 )
 
 // record is one request as it is kept. The log's lock guards it.
@@ -21,6 +24,7 @@ type record struct {
 	header            wire.Header
 	replayOf          uint64
 	came, first, over time.Time // first is the first byte of the response
+	delivered         time.Time // to the debuggee
 	went, why         string
 	failed            string // what it ended with, if not in order
 	dropped           bool   // it is not in the log any more
@@ -67,6 +71,9 @@ func (r *Recording) Went(where, why string) {
 	r.log.mu.Lock()
 	defer r.log.mu.Unlock()
 	r.record.went, r.record.why = where, why
+	if (where == Debuggee || where == Copy) && r.record.delivered.IsZero() {
+		r.record.delivered = time.Now()
+	}
 	r.changed()
 }
 

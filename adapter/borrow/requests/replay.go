@@ -47,7 +47,7 @@ func (l *Log) Replay(id uint64, edited string) (*Replay, error) {
 		return nil, err
 	}
 	// Without From: the client that sent it first has no part in this one.
-	h := wire.Header{Kind: wire.KindRequest, Port: r.header.Port, To: r.header.To, Protocol: r.header.Protocol}
+	h := wire.Header{Kind: wire.KindRequest, Port: r.header.Port, To: r.header.To, Protocol: r.header.Protocol, TLS: r.header.TLS}
 	replayOf := id
 	if r.replayOf != 0 {
 		replayOf = r.replayOf

@@ -22,6 +22,8 @@ type Options struct {
 	// Replay delivers raw to the debuggee's port that stands for the target's, records what comes of it in rec, and returns when that is
 	// over. If nil, nothing can be replayed.
 	Replay func(ctx context.Context, port uint16, raw []byte, rec *Recording) error
+	// Control does something with requests that come. If nil, nothing can be done.
+	Control Control
 }
 
 // Log keeps the last requests. It has no goroutine.
@@ -97,7 +99,7 @@ func (l *Log) Entries(s Secrets) []Entry {
 
 // Inside returns the requests that the debuggee has at this moment, without secrets, the oldest first.
 func (l *Log) Inside() []Entry {
-	return l.entries(Masked, func(r *record) bool { return r.over.IsZero() && r.went == Debuggee })
+	return l.entries(Masked, func(r *record) bool { return r.over.IsZero() && (r.went == Debuggee || r.went == Copy) })
 }
 
 func (l *Log) entries(s Secrets, wanted func(*record) bool) []Entry {

@@ -31,7 +31,9 @@ func (t *Tunnel) incoming(ctx context.Context, stream *mux.Stream) {
 	t.delivered.Add(1)
 	var stats splice.Stats
 	if h.Kind == wire.KindCopy {
-		stats, err = splice.Join(ctx, mute{stream}, conn, splice.Options{})
+		observer := t.observe(stream)
+		stats, err = splice.Join(ctx, copied{stream, observer}, conn, splice.Options{})
+		observer.ended()
 	} else {
 		stats, err = splice.Join(ctx, stream, conn, splice.Options{})
 	}
@@ -53,8 +55,3 @@ func (t *Tunnel) admit(ctx context.Context, h wire.Header) (splice.Conn, error) 
 	}
 	return t.dial(ctx, h)
 }
-
-// mute drops what the debuggee answers to a copy. The copy's end is still the debuggee's end of reading.
-type mute struct{ *mux.Stream }
-
-func (m mute) Write(b []byte) (int, error) { return len(b), nil }

@@ -11,6 +11,9 @@ import (
 // quiet reports whether nothing has come on an idle connection, not even its end. A watch hears of it later: the runtime
 // asks the kernel only now and then. Of what is no socket nothing is known.
 func quiet(conn splice.Conn) bool {
+	if s, ok := conn.(*secured); ok {
+		conn = s.below
+	}
 	socket, ok := conn.(syscall.Conn)
 	if !ok {
 		return true

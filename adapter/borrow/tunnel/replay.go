@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"podstep.dev/internal/http1"
 	"podstep.dev/internal/wire"
@@ -44,6 +45,11 @@ func (t *Tunnel) replay(ctx context.Context, port uint16, raw []byte, rec Record
 	h := wire.Header{
 		Kind: wire.KindRequest, Port: port, Protocol: wire.HTTP1, To: netip.AddrPortFrom(loopback, port),
 		From: netip.AddrPortFrom(loopback, firstReplayPort+uint16((t.replays.Add(1)-1)%replayPorts)),
+	}
+	if _, ok := t.TLS[port]; ok {
+		host, _ := http1.Value(request.Fields, "Host")
+		name, _, _ := strings.Cut(host, ":")
+		h.TLS = &wire.Secured{ServerName: name, Protocol: "http/1.1"}
 	}
 	conn, err := t.dial(ctx, h)
 	if err != nil {

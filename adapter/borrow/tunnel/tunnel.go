@@ -39,14 +39,23 @@ type Tunnel struct {
 	// HangTimeout is how long the debuggee may take to begin its answer, without the time for which the debugger is stopped. If
 	// zero, for ever.
 	HangTimeout time.Duration
-	// Recorder hears of every request. If nil, nothing is recorded.
+	// TLS are the debuggee's ports that speak TLS, by the target's, for clients that did. If nil, none.
+	TLS map[uint16]TLS
+	// TLSFailed is told that one of them did not. It must not block. If nil, nobody is told.
+	TLSFailed func(port uint16, err error)
+	// Recorder hears of every request. If nil, nothing is recorded, and held requests have no ids to release them by.
 	Recorder Recorder
+	// Holding is told of each request that a rule holds, and Released how it went on. They must not block. If nil, nobody is told.
+	Holding  func(Held)
+	Released func(Held, Release)
 
 	gate      gate
-	inside    inside
+	rules     rules
+	held      held
 	delivered atomic.Int64
 	refused   atomic.Int64
 	rejected  atomic.Int64
+	failed    atomic.Int64
 	replays   atomic.Uint32
 }
 
@@ -55,7 +64,9 @@ type Counts struct {
 	// Delivered ones reached the debuggee; Refused ones went on to the target; Rejected ones were answered 503, because the
 	// debugger was stopped.
 	Delivered, Refused, Rejected int64
-	// Held ones wait at this moment for the debugger to go on.
+	// Failed ones were answered as a rule or a person wanted.
+	Failed int64
+	// Held ones wait at this moment for the debugger to go on, or for somebody to release them.
 	Held int64
 }
 
@@ -65,7 +76,9 @@ func (t *Tunnel) SetPaused(paused bool) { t.gate.set(paused) }
 
 // Counts may be called at any time.
 func (t *Tunnel) Counts() Counts {
-	return Counts{Delivered: t.delivered.Load(), Refused: t.refused.Load(), Rejected: t.rejected.Load(), Held: t.gate.held()}
+	return Counts{
+		Delivered: t.delivered.Load(), Refused: t.refused.Load(), Rejected: t.rejected.Load(), Failed: t.failed.Load(), Held: t.gate.held() + t.held.count(),
+	}
 }
 
 // Port returns the debuggee's port for one of the target's, and whether it has one.
@@ -96,7 +109,11 @@ func (t *Tunnel) dial(ctx context.Context, h wire.Header) (splice.Conn, error) {
 	if !ok {
 		return nil, &wire.Refusal{Errno: syscall.ECONNREFUSED, Text: "the port is not served"}
 	}
-	return t.Deliver(ctx, port, h.From, h.To)
+	conn, err := t.Deliver(ctx, port, h.From, h.To)
+	if err != nil || h.TLS == nil {
+		return conn, err
+	}
+	return t.secure(ctx, conn, h)
 }
 
 func (t *Tunnel) logOf(h wire.Header) *zap.Logger {

@@ -22,7 +22,7 @@ const (
 type Needs struct {
 	// Steal and Mirror are the modes of incoming traffic.
 	Steal, Mirror bool
-	// Process says that the target's process is looked into: its environment.
+	// Process says that the target's process is looked into: its environment, or its files with certificates.
 	Process bool
 	// Policy is enforced by the agent. If empty, Allow.
 	Policy Policy
@@ -33,7 +33,7 @@ func NeedsOf(m config.Mirror, policy Policy) Needs {
 	return Needs{
 		Steal:   m.Incoming.Mode == config.ModeSteal,
 		Mirror:  m.Incoming.Mode == config.ModeMirror,
-		Process: len(m.Env.Include) > 0,
+		Process: len(m.Env.Include) > 0 || m.Incoming.TLSInTarget(),
 		Policy:  policy,
 	}
 }

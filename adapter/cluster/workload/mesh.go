@@ -38,12 +38,12 @@ func hasContainer(pod *corev1.Pod, names ...string) bool {
 }
 
 // probes collects the paths of the pod's HTTP probes by port. Those that Istio makes in the kubelet's place are found in the
-// environment of its sidecar. Probes over HTTPS cannot be told from other traffic and are left out, as are those to other
-// hosts.
+// environment of its sidecar. Probes over HTTPS are told from other traffic only where TLS is taken off. Those to other hosts are
+// left out.
 func probes(pod *corev1.Pod) map[uint16][]string {
 	found := map[uint16][]string{}
 	add := func(get *corev1.HTTPGetAction, ports []corev1.ContainerPort) {
-		if get == nil || get.Host != "" || get.Scheme == corev1.URISchemeHTTPS {
+		if get == nil || get.Host != "" {
 			return
 		}
 		path := get.Path

@@ -117,7 +117,7 @@ spec:
     restartPolicy: Always
     startupProbe: {httpGet: {port: nowhere, path: /x}}
     livenessProbe: {httpGet: {port: 7070, path: /native}}`)
-	want := map[uint16][]string{8080: {"/ready", "/alive?full=1"}, 9090: {"/"}, 15021: {"/healthz/ready"}, 8082: {"/live"}, 7070: {"/native"}}
+	want := map[uint16][]string{8080: {"/ready", "/alive?full=1"}, 9090: {"/"}, 15021: {"/healthz/ready"}, 8082: {"/live"}, 8443: {"/"}, 7070: {"/native"}}
 	if diff := cmp.Diff(want, probes(pod)); diff != "" {
 		t.Errorf("probes (-want +got):\n%s", diff)
 	}

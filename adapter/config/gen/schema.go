@@ -77,9 +77,15 @@ func generic(v any) (map[string]any, error) {
 
 // boundPorts says what the type of a map of ports cannot: keys and values are 1 to 65535.
 func boundPorts(block *jsonschema.Schema) {
-	ports := block.Properties.Value("incoming").Properties.Value("ports")
-	ports.PropertyNames = &jsonschema.Schema{Pattern: "^[1-9][0-9]{0,4}$"}
+	incoming := block.Properties.Value("incoming").Properties
+	ports, tls := incoming.Value("ports"), incoming.Value("tls")
 	ports.AdditionalProperties = &jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: "65535"}
+	for _, s := range tls.PatternProperties {
+		tls.PatternProperties, tls.AdditionalProperties = nil, s
+	}
+	for _, s := range []*jsonschema.Schema{ports, tls} {
+		s.PropertyNames = &jsonschema.Schema{Pattern: "^[1-9][0-9]{0,4}$"}
+	}
 }
 
 // markdown renames every schema's description, but not a property of that name.

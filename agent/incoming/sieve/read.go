@@ -33,7 +33,7 @@ func Content(body http1.Body, known []byte) (content []byte, complete bool) {
 // connection's first.
 func Why(b []byte, err error, first bool) wire.Unread {
 	switch {
-	case first && isTLS(b):
+	case first && IsTLS(b):
 		return wire.UnreadTLS
 	case bytes.HasPrefix(b, []byte("PRI *")):
 		return wire.UnreadHTTP2
@@ -50,5 +50,5 @@ func Why(b []byte, err error, first bool) wire.Unread {
 // tlsBegins is the first byte of a handshake's record (RFC 8446 §5.1).
 const tlsBegins = "\x16"
 
-// isTLS tells such a record, of any version since SSL 3.0, if there is more of it than that byte.
-func isTLS(b []byte) bool { return len(b) > 0 && b[0] == tlsBegins[0] && (len(b) == 1 || b[1] == 3) }
+// IsTLS tells such a record, of any version since SSL 3.0, if there is more of it than that byte.
+func IsTLS(b []byte) bool { return len(b) > 0 && b[0] == tlsBegins[0] && (len(b) == 1 || b[1] == 3) }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // cart is the shop's answer, as far as visitors look at it.
@@ -42,6 +43,15 @@ func (t *Tally) Handler() http.Handler {
 		t.answer(w, r)
 	})
 	mux.HandleFunc("GET /cart/{id}", t.answer) // a customer's, whose numbers are its own
+	mux.HandleFunc("GET /takes/{duration}/cart/{id}", func(w http.ResponseWriter, r *http.Request) {
+		d, err := time.ParseDuration(r.PathValue("duration"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		<-time.After(d) // like a service that asks others
+		t.answer(w, r)
+	})
 	mux.HandleFunc("GET /seen", func(w http.ResponseWriter, _ *http.Request) {
 		t.mu.Lock()
 		seen := append([]int{}, t.seen...)

@@ -15,11 +15,13 @@ const Debuggee = "BENCH"
 
 // Play plays the role that the first word names, with the others as its arguments.
 //
-//	serve PORT...                        answer GET /N with N bytes and anything else with 64
+//	serve PORT...                        answer GET /N with N bytes, /count with how many there were, and anything else with 64 bytes
 //	echo PORT                            send back what comes on a connection
 //	ask ROUNDS kept|new FROM PATH AT...  ask at each HOST:PORT in turn, from that address or "-", and print the durations of each
 //	load ROUNDS CONNECTIONS FROM PATH AT USER
 //	                                     ask there on kept connections at once, with that user in a header or "-", and print a Loaded
+//	pace RATE SECONDS CONNECTIONS FROM PATH AT
+//	                                     ask there at a steady rate a second, and print a Loaded
 //	send ROUNDS SIZE AT...               send bodies of so many bytes there instead
 //	up AT...                             wait until all of them accept connections
 //	await AT                             ask until the debuggee answers, and print when that was
@@ -30,7 +32,7 @@ const Debuggee = "BENCH"
 //	give SIZE                            wait for a byte, then send so many
 func Play(words []string) error {
 	roles := map[string]func([]string) error{
-		"serve": serve, "echo": echo, "ask": ask, "load": load, "send": send, "up": up, "await": await, "dial": dial, "names": names,
+		"serve": serve, "echo": echo, "ask": ask, "load": load, "pace": pace, "send": send, "up": up, "await": await, "dial": dial, "names": names,
 		"copy": copyBack, "take": take, "give": give,
 	}
 	if len(words) == 0 || roles[words[0]] == nil {

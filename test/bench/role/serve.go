@@ -4,23 +4,35 @@ package role
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
+	"sync/atomic"
 )
 
 // block is how much is read and written at once where throughput counts, in bytes.
 const block = 256 << 10
 
-// serve serves until it is ended.
+// Certificates is the variable with the directory of tls.crt and tls.key, for ports with an s before them.
+const Certificates = "PODSTEP_BENCH_CERTIFICATES"
+
+// serve serves until it is ended. Ports with an s before them speak TLS.
 func serve(ports []string) error {
 	small := bytes.Repeat([]byte("x"), 64)
 	if os.Getenv(Debuggee) != "" {
 		small[0] = 'd' // see await
 	}
+	var count atomic.Int64
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/count" {
+			_, _ = fmt.Fprint(w, count.Load())
+			return
+		}
+		count.Add(1)
 		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r.Body, make([]byte, block))
 		n, err := strconv.ParseInt(r.URL.Path[1:], 10, 64)
 		if err != nil {
@@ -32,11 +44,17 @@ func serve(ports []string) error {
 	})
 	errs := make(chan error)
 	for _, port := range ports {
+		port, secure := strings.CutPrefix(port, "s")
 		l, err := net.Listen("tcp4", ":"+port)
 		if err != nil {
 			return err
 		}
-		go func() { errs <- http.Serve(l, handler) }()
+		if !secure {
+			go func() { errs <- http.Serve(l, handler) }()
+			continue
+		}
+		dir := os.Getenv(Certificates)
+		go func() { errs <- http.ServeTLS(l, handler, dir+"/tls.crt", dir+"/tls.key") }()
 	}
 	return <-errs
 }

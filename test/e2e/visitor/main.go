@@ -8,7 +8,8 @@
 //	                           make N requests there, for the parties in turn ("-" is none), and print as JSON how it went
 //	visitor resolve NAME...    print a line of JSON for each name
 //	visitor env                print the environment and the hostname as JSON
-//	visitor tally PORT WHO     answer like the shop, as that party, and note for what
+//	visitor tally PORT WHO [CERT KEY]
+//	                           answer like the shop, as that party, and note for what; over TLS with the certificate in these files
 //	visitor serve PORTS TEXT   answer every HTTP request with the text, at PORT,PORT,...
 //	visitor crowd N URL WHO... ask at all URLs at once until WHO has answered there N times, and print as JSON how it went
 //	visitor fail PORT          answer every HTTP request with an error
@@ -59,8 +60,8 @@ func run(ctx context.Context, args []string) error {
 		return get(ctx, args[1], strings.Join(args[2:], ""))
 	case len(args) > 5 && args[0] == "load":
 		return load(ctx, args[1] == "get", args[2], args[3], args[4], args[5:])
-	case len(args) == 3 && args[0] == "tally":
-		return serve(ctx, args[1], (&visit.Tally{By: args[2]}).Handler().ServeHTTP)
+	case (len(args) == 3 || len(args) == 5) && args[0] == "tally":
+		return serve(ctx, args[1], (&visit.Tally{By: args[2]}).Handler().ServeHTTP, args[3:]...)
 	case len(args) > 1 && args[0] == "resolve":
 		return resolve(ctx, args[1:])
 	case len(args) == 1 && args[0] == "env":
@@ -93,8 +94,8 @@ func run(ctx context.Context, args []string) error {
 	return fmt.Errorf("unknown arguments %q", args)
 }
 
-// serve answers on ports until ctx ends.
-func serve(ctx context.Context, ports string, answer http.HandlerFunc) error {
+// serve answers on ports until ctx ends, over TLS if there are files of a certificate and its key.
+func serve(ctx context.Context, ports string, answer http.HandlerFunc, files ...string) error {
 	server := &http.Server{Handler: answer}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	errs := make(chan error)
@@ -103,7 +104,13 @@ func serve(ctx context.Context, ports string, answer http.HandlerFunc) error {
 		if err != nil {
 			return err
 		}
-		go func() { errs <- server.Serve(l) }()
+		go func() {
+			if len(files) == 2 {
+				errs <- server.ServeTLS(l, files[0], files[1])
+				return
+			}
+			errs <- server.Serve(l)
+		}()
 	}
 	return <-errs
 }
