@@ -37,7 +37,8 @@ func (b *begun) Moved(n int) { splice.SocketOf(b.socket).Moved(n) }
 // Socket is nil: TLS takes the bytes.
 func (c *carrier) Socket() *net.TCPConn { return nil }
 
-// bodyTo is body for a destination that the kernel may be able to move bytes to by itself; write is for what it does not.
+// bodyTo passes the rest of a message's body on: the kernel moves what it can to dst by itself, write is for the rest. Its error is
+// the write's, the direction's end or http1.ErrOdd.
 func (b *inbox) bodyTo(dst any, s *http1.Scanner, write func([]byte) error) error {
 	left, _ := s.Remaining()
 	for much := left >= muchBody+int64(len(b.bytes())); ; much = b.hungry && b.large != nil {

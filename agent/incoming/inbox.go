@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"podstep.dev/internal/http1"
 	"podstep.dev/internal/splice"
 )
 
@@ -199,25 +198,6 @@ func (b *inbox) free() {
 	if b.large != nil {
 		b.buffers.Give(b.large)
 		b.large = nil
-	}
-}
-
-// body passes the rest of a message's body on. Its error is the write's, the direction's end or http1.ErrOdd.
-func (b *inbox) body(s *http1.Scanner, write func([]byte) error) error {
-	for {
-		n, done, err := s.Take(b.bytes())
-		if n > 0 {
-			if err := write(b.bytes()[:n]); err != nil {
-				return err
-			}
-			b.skip(n)
-		}
-		if err != nil || done {
-			return err
-		}
-		if err := b.fill(); err != nil {
-			return err
-		}
 	}
 }
 
