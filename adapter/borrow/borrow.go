@@ -77,7 +77,7 @@ type Borrow struct {
 	requests *requests.Log
 	wants    wants
 	secrets  secrets
-	tlsTold  sync.Map // ports of which it was said that the debuggee does not speak TLS there
+	tlsTold  sync.Map // ports of which it was said that TLS with the debuggee fails
 	existing existing
 	env      map[string]string
 	group    errgroup.Group
