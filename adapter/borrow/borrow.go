@@ -82,7 +82,7 @@ type Borrow struct {
 	requests *requests.Log
 	wants    wants
 	secrets  secrets
-	tlsTold  sync.Map // ports of which it was said that the debuggee does not speak TLS there
+	tlsTold  sync.Map // ports of which it was said that TLS with the debuggee fails
 	existing existing
 	// questions are what others ask, and what was given back; revocation is the last that was heard of, nil if there was none.
 	questions  questions

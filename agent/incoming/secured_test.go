@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -352,5 +353,24 @@ func TestTargetThatDoesNotTakeTheCertificateIsSaid(t *testing.T) {
 			}
 			testpod.Eventually(t, "it is said", func() bool { return told.of(wire.UnreadTLSRefused) > 0 })
 		})
+	}
+}
+
+// TestConnectionThatStaysTLSTakesNoMemoryOfIt : another one may have it.
+func TestConnectionThatStaysTLSTakesNoMemoryOfIt(t *testing.T) {
+	client := testpod.NewClient(t)
+	a := authority.New(t)
+	web, other := a.Issue("web", "web.test"), a.Issue("other", "other.test")
+	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{web, other}, NextProtos: []string{"http/1.1"}})
+	f := startFarEnd(t, Options{Files: os.DirFS(a.Dir), Memory: NewMemory(unwrappedCost*3/2, 256, nil)})
+	f.on(answerRequest)
+	f.stealTLS(t, in("web"), "X-User: alice")
+	b := browser(t, client, &tls.Config{RootCAs: a.Pool()})
+	for range 3 { // on one connection of each, which are kept
+		for _, test := range [][2]string{{"other.test", "target: "}, {"web.test", "debuggee: "}} {
+			if _, body := get(t, b, "https://"+test[0]+"/", "X-User", "alice"); !strings.HasPrefix(body, test[1]) {
+				t.Errorf("%s: %s", test[0], body)
+			}
+		}
 	}
 }

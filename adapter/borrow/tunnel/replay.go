@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
-	"strings"
 
 	"podstep.dev/internal/http1"
 	"podstep.dev/internal/wire"
@@ -48,8 +48,10 @@ func (t *Tunnel) replay(ctx context.Context, port uint16, raw []byte, rec Record
 	}
 	if _, ok := t.TLS[port]; ok {
 		host, _ := http1.Value(request.Fields, "Host")
-		name, _, _ := strings.Cut(host, ":")
-		h.TLS = &wire.Secured{ServerName: name, Protocol: "http/1.1"}
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		h.TLS = &wire.Secured{ServerName: host, Protocol: "http/1.1"}
 	}
 	conn, err := t.dial(ctx, h)
 	if err != nil {
