@@ -160,7 +160,8 @@ func (x *h2exchange) refuse(stream *mux.Stream, err error) {
 	_ = stream.Refuse(refusal)
 }
 
-// reply answers in the debuggee's stead. The rest of the request is not read: its client is told that nobody wants it (RFC 9113 §8.1).
+// reply answers in the debuggee's stead. The request is read to its end, unless it is long: then its client is told that nobody wants the
+// rest (RFC 9113 §8.1).
 func (x *h2exchange) reply(stream *mux.Stream, why string, status int, fields []hpack.HeaderField, kind, text string) error {
 	x.rec.Went(WentNobody, why)
 	defer context.AfterFunc(x.ctx, stream.Reset)()
@@ -172,14 +173,36 @@ func (x *h2exchange) reply(stream *mux.Stream, why string, status int, fields []
 	if err == nil && body != "" {
 		err = x.content([]byte(body), true)
 	}
-	if err == nil && !x.head.End {
-		err = x.out.Reset(http2.ErrCodeNo)
+	if err == nil {
+		err = x.skip()
 	}
 	if err == nil {
 		err = stream.CloseWrite()
 	}
+	if err == nil && x.isWhole() {
+		_, _ = x.in.Next() // the half's end
+	}
 	if err != nil {
 		return fmt.Errorf("answer for the debuggee: %w", err)
+	}
+	return nil
+}
+
+// skip reads the rest of a request that podstep has answered.
+func (x *h2exchange) skip() error {
+	for !x.isWhole() {
+		f, err := x.in.Next()
+		switch {
+		case err != nil:
+			return err
+		case f.Fields != nil:
+			_ = x.asked.Head(f.Fields, f.End)
+		default:
+			_ = x.asked.Data(f.Data, f.End)
+		}
+		if x.keep(f); x.keptSize > maxKept && !f.End {
+			return x.out.Reset(http2.ErrCodeNo)
+		}
 	}
 	return nil
 }
