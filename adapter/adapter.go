@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"podstep.dev/adapter/borrow/tunnel"
 	"podstep.dev/adapter/debugger"
 	"podstep.dev/launcher"
 )
@@ -39,6 +40,9 @@ type Wish struct {
 	OwnEnv []string
 	// Say shows a line of progress to the person. It may be called until the borrow's Close has returned.
 	Say func(string)
+	// Held is told of each request that a rule holds, and again when that is over with how it went on. It may be called as long as
+	// Say.
+	Held func(tunnel.Held, tunnel.Release)
 }
 
 // Options of Serve. Begin is required.

@@ -2,12 +2,14 @@ package adapter
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"go.uber.org/zap"
 
 	"podstep.dev/adapter/borrow/requests"
+	"podstep.dev/adapter/borrow/tunnel"
 	"podstep.dev/adapter/dap"
 )
 
@@ -41,6 +43,9 @@ func (o *owner) consulted(ctx context.Context, m dap.Message) (any, error) {
 		Format   requests.Form `json:"format"`
 		Unmasked bool          `json:"unmasked"`
 		Edited   string        `json:"edited"`
+		requests.Release
+		Rules json.RawMessage `json:"rules"`
+		Add   json.RawMessage `json:"add"`
 	}
 	if err := m.Decode("arguments", &which); err != nil {
 		return nil, err
@@ -52,6 +57,10 @@ func (o *owner) consulted(ctx context.Context, m dap.Message) (any, error) {
 	switch m.Command {
 	case "podstep/requests":
 		return map[string]any{"requests": log.List(which.Since, which.Limit)}, nil
+	case "podstep/release":
+		return map[string]any{}, log.Control().Release(which.ID, which.Release)
+	case "podstep/rules":
+		return changeRules(log.Control(), which.Rules, which.Add)
 	case "podstep/replay":
 		return o.replay(ctx, log, which.ID, which.Edited)
 	}
@@ -67,6 +76,26 @@ func (o *owner) consulted(ctx context.Context, m dap.Message) (any, error) {
 		return nil, fmt.Errorf("format %q is none of %v", which.Format, requests.Forms())
 	}
 	return map[string]any{"text": text}, nil
+}
+
+// changeRules replaces the rules, if there is a list, puts one before them, if there is one, and lists them.
+func changeRules(c requests.Control, list, add json.RawMessage) (any, error) {
+	if list != nil {
+		if err := c.SetRules(list); err != nil {
+			return nil, err
+		}
+	}
+	if add != nil {
+		if err := c.AddRule(add); err != nil {
+			return nil, err
+		}
+	}
+	return map[string]any{"rules": c.Rules()}, nil
+}
+
+// tellHeld tells of a request that a rule holds, from any goroutine; how is empty as long as it does.
+func (o *owner) tellHeld(h tunnel.Held, how tunnel.Release) {
+	o.inbox <- func(ctx context.Context) { o.do(ctx, o.session.requestHeld(h, how)) }
 }
 
 // replay sends a request again and says at once as which: the debugger may stop in it.

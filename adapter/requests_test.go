@@ -2,7 +2,9 @@ package adapter
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +92,63 @@ func TestAClientThatAskedIsToldOfRequests(t *testing.T) {
 		if m, err := b.Request(ctx, "podstep/request", wrong); err == nil {
 			t.Errorf("%v: %s", wrong, m.Body)
 		}
+	}
+	check(t, b.Close())
+	b.over(nil)
+}
+
+// control notes what it is told.
+type control struct {
+	heard []string
+	rules []requests.Rule
+}
+
+func (c *control) Rules() []requests.Rule { return c.rules }
+
+func (c *control) SetRules(text []byte) error {
+	c.heard = append(c.heard, "set "+string(text))
+	if string(text) == "{}" {
+		return errors.New("want a list")
+	}
+	return nil
+}
+
+func (c *control) AddRule(text []byte) error {
+	c.heard = append(c.heard, "add "+string(text))
+	c.rules = append(c.rules, requests.Rule{Rule: text, Words: "break"})
+	return nil
+}
+
+func (c *control) Release(id uint64, r requests.Release) error {
+	if id != 17 {
+		return errors.New("not held")
+	}
+	c.heard = append(c.heard, fmt.Sprintf("%d %s %d", id, r.Action, r.Status))
+	return nil
+}
+
+func TestAClientSetsRulesAndReleasesRequests(t *testing.T) {
+	c := &control{rules: []requests.Rule{}}
+	b, ctx, _ := withLog(t, requests.Options{Control: c})
+	check(t, b.Launch(ctx, fakeLaunch(t), nil))
+	var got struct{ Rules []requests.Rule }
+	check(t, b.request(ctx, "podstep/rules", nil).Decode(&got))
+	if got.Rules == nil || len(got.Rules) != 0 {
+		t.Errorf("listed %+v", got)
+	}
+	check(t, b.request(ctx, "podstep/rules", map[string]any{"rules": []any{}, "add": map[string]any{"action": "break"}}).Decode(&got))
+	if len(got.Rules) != 1 || got.Rules[0].Words != "break" {
+		t.Errorf("listed %+v", got)
+	}
+	b.request(ctx, "podstep/release", map[string]any{"id": 17, "action": "fail", "status": 418})
+	for command, arguments := range map[string]map[string]any{"podstep/rules": {"rules": map[string]any{}}, "podstep/release": {"id": 18, "action": "deliver"}} {
+		if m, err := b.Request(ctx, command, arguments); err == nil {
+			t.Errorf("%s %v: %s", command, arguments, m.Body)
+		}
+	}
+	want := []string{"set []", `add {"action":"break"}`, "17 fail 418", "set {}"}
+	if !slices.Equal(c.heard, want) {
+		t.Errorf("heard %q, want %q", c.heard, want)
 	}
 	check(t, b.Close())
 	b.over(nil)

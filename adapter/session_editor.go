@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"podstep.dev/adapter/dap"
@@ -34,7 +35,7 @@ func (s *session) requested(m dap.Message) {
 	case m.Command == "podstep/status":
 		s.do(report{m})
 		return
-	case m.Command == "podstep/requests", m.Command == "podstep/request", m.Command == "podstep/replay":
+	case slices.Contains(aboutRequests(), m.Command):
 		s.requestsRequested(m)
 		return
 	case strings.HasPrefix(m.Command, "podstep/"):

@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"podstep.dev/adapter/borrow/requests"
+	"podstep.dev/adapter/borrow/tunnel"
 	"podstep.dev/adapter/dap"
 )
 
@@ -9,6 +10,11 @@ import (
 type follower struct {
 	asked bool // the client did
 	can   bool // there is a borrow
+}
+
+// aboutRequests are the requests about requests.
+func aboutRequests() []string {
+	return []string{"podstep/requests", "podstep/request", "podstep/replay", "podstep/release", "podstep/rules"}
 }
 
 // requestsRequested takes the requests about requests.
@@ -42,6 +48,22 @@ func (s *session) consulted(request dap.Message, body any, err error) []action {
 func (s *session) requestsChanged(changed []requests.Summary, omitted int) []action {
 	s.tell(dap.Tell("podstep/request", told{changed, omitted}))
 	return s.take()
+}
+
+// requestHeld says that a rule holds a request, or how it went on. The person was told by a line already.
+func (s *session) requestHeld(h tunnel.Held, how tunnel.Release) []action {
+	if how == "" {
+		s.tell(dap.Tell("podstep/held", h))
+	} else {
+		s.tell(dap.Tell("podstep/released", released{h.ID, how}))
+	}
+	return s.take()
+}
+
+// released is the body of the event podstep/released.
+type released struct {
+	ID     uint64         `json:"id"`
+	Action tunnel.Release `json:"action"`
 }
 
 // told is the body of the event podstep/request.

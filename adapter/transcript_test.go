@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"podstep.dev/adapter/borrow/requests"
+	"podstep.dev/adapter/borrow/tunnel"
 	"podstep.dev/adapter/dap"
 	"podstep.dev/adapter/debugger"
 	"podstep.dev/internal/fault"
@@ -32,6 +33,7 @@ import (
 //	printed CAT text     output of a stream               fixed NAME       (first) the debugger is given by option
 //	consulted {...}      the log's answer                 unconsulted text the log has none
 //	came N [...]         requests came, and N more        inside [...]     the requests that the debuggee has
+//	held - {...}         a rule holds a request           held HOW {...}   it went on
 //
 // @dlv stands for the recorded capabilities of dlv, @dlv+ours for those with podstep's own.
 func TestSessionTranscripts(t *testing.T) {
@@ -167,6 +169,11 @@ func (p *player) happen(verb, rest string) ([]action, error) {
 		var changed []requests.Summary
 		err := errors.Join(notNumber, json.Unmarshal([]byte(list), &changed))
 		return s.requestsChanged(changed, omitted), err
+	case "held":
+		how, text, _ := strings.Cut(rest, " ")
+		var h tunnel.Held
+		err := json.Unmarshal([]byte(text), &h)
+		return s.requestHeld(h, tunnel.Release(strings.TrimPrefix(how, "-"))), err
 	case "inside":
 		var entries []requests.Entry
 		err := json.Unmarshal([]byte(rest), &entries)

@@ -22,7 +22,7 @@ func (o *owner) begin(ctx context.Context, a beginBorrow) {
 			o.inbox <- func(ctx context.Context) { o.begun(ctx, nil, err) }
 			return
 		}
-		b, err := o.opts.Begin(ctx, Wish{Mirror: a.mirror, OwnEnv: a.attributes.EnvNames(), Say: o.say})
+		b, err := o.opts.Begin(ctx, Wish{Mirror: a.mirror, OwnEnv: a.attributes.EnvNames(), Say: o.say, Held: o.tellHeld})
 		o.inbox <- func(ctx context.Context) { o.begun(ctx, b, err) }
 	})
 }

@@ -33,11 +33,31 @@ func (c calls) Subscribe(ctx context.Context, p wire.SubscribeParams) (wire.Subs
 	if err != nil || p.Mode != wire.ModeSteal {
 		return sub, err
 	}
+	if p.Existing == wire.ExistingReset {
+		c.resetExisting(ctx, p, &sub)
+		return sub, nil
+	}
 	// Not under the lock: a pod may have many connections, and those who tell of losses wait for it.
 	if sub.Existing, err = incoming.Existing(p.Port); err != nil {
 		c.log.Debug("existing connections", zap.Error(err))
 	}
 	return sub, nil
+}
+
+// resetExisting has clients whose connections were made before connect again.
+func (c calls) resetExisting(ctx context.Context, p wire.SubscribeParams, sub *wire.Subscription) {
+	n, err := c.incoming.ResetExisting(ctx, p)
+	sub.Reset = n
+	if err != nil {
+		sub.Kept = err.Error()
+		c.log.Warn("reset existing connections", zap.Uint16("port", p.Port), zap.Error(err))
+	}
+	if sub.Existing, err = incoming.Existing(p.Port); err != nil {
+		c.log.Debug("existing connections", zap.Error(err))
+	}
+	if sub.Existing > 0 && sub.Kept == "" {
+		sub.Kept = "they were made while others were reset"
+	}
 }
 
 // subscribe begins a subscription and notes it before it can end.
@@ -97,6 +117,15 @@ func (c calls) Paused(_ context.Context, p wire.PausedParams) error {
 	c.incoming.SetPaused(c.pausedSince)
 	c.mu.Unlock()
 	c.agent.opts.Changed(c.agent)
+	return nil
+}
+
+// Patience notes how long the adapter may take.
+func (c calls) Patience(_ context.Context, p wire.PatienceParams) error {
+	if p.Hold < 0 {
+		return &wire.Refusal{Errno: syscall.EINVAL, Text: fmt.Sprintf("patience: %d seconds", p.Hold)}
+	}
+	c.incoming.SetPatience(time.Duration(p.Hold) * time.Second)
 	return nil
 }
 

@@ -42,6 +42,8 @@ type Options struct {
 	Say func(string)
 	// OwnEnv are the names of variables that the user sets for the debuggee: the target's do not replace them.
 	OwnEnv []string
+	// Held is told of each request that a rule holds, and again when that is over with how it went on. It must not block. It may be nil.
+	Held func(tunnel.Held, tunnel.Release)
 	// Listening is told of each port that the debuggee serves to others, once its traffic is subscribed to. May be nil.
 	Listening func(port uint16)
 
@@ -91,6 +93,7 @@ type Borrow struct {
 	made        uint64                 // links
 	ports       []uint16               // wanted so far
 	paused      bool
+	rules       []config.Rule     // those of the tunnel, in its order
 	description *wire.Description // of the place that was attached to first
 }
 
@@ -110,7 +113,8 @@ func Start(ctx context.Context, m config.Mirror, opts Options) (_ *Borrow, err e
 	if b.opts.listen == nil {
 		b.opts.listen = listen
 	}
-	b.requests = requests.New(requests.Options{Replay: b.replay})
+	b.requests = requests.New(requests.Options{Replay: b.replay, Control: handling{b}})
+	b.rules = m.Incoming.Rules
 	if b.target, err = config.ParseTarget(m.Target); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 
+	"podstep.dev/adapter/config"
 	"podstep.dev/internal/wire"
 )
 
@@ -61,8 +62,27 @@ func (b *Borrow) sayExisting(n int, port uint16, of string) {
 
 // hearExisting takes what an agent said of a port.
 func (l *link) hearExisting(port uint16, granted wire.Subscription) {
+	if l.borrow.mirror.Incoming.Existing == config.ExistingReset && l.borrow.mirror.Incoming.Mode == config.ModeSteal {
+		l.sayReset(port, granted)
+		return
+	}
 	n := l.borrow.existing.add(l.place.ID(), port, granted.Existing)
 	l.borrow.sayExisting(n, port, " of "+l.place.String())
+}
+
+// sayReset tells the person what became of a place's that were to be reset.
+func (l *link) sayReset(port uint16, granted wire.Subscription) {
+	if n := granted.Reset; n > 0 {
+		l.borrow.say(fmt.Sprintf("%s to port %d of %s existed before and %s reset: %s", count(uint64(n), "connection"), port, l.place,
+			either(n == 1, "was", "were"), either(n == 1, "its client connects again", "their clients connect again")))
+	}
+	why := granted.Kept
+	if why == "" && granted.Reset == 0 {
+		why = "the agent is older and resets none"
+	}
+	if n := granted.Existing; n > 0 {
+		l.borrow.say(fmt.Sprintf("%s to port %d of %s existed before and %s with the target: %s", count(uint64(n), "connection"), port, l.place, either(n == 1, "stays", "stay"), why))
+	}
 }
 
 // count says how many there are of a thing.

@@ -91,6 +91,9 @@ type fakePlace struct {
 	refuse *wire.Refusal
 	// existing is how many connections each port had before.
 	existing int
+	// reset and kept are what it says of them when they are to be reset.
+	reset int
+	kept  string
 	// heard are the calls of the sessions and how often one began, in order.
 	heard    []string
 	attaches int
@@ -179,7 +182,7 @@ func (p *fakePlace) Subscribe(_ context.Context, s wire.SubscribeParams) (wire.S
 	p.last++
 	p.asked = append(p.asked, s)
 	p.heard = append(p.heard, fmt.Sprintf("%s %d probes=%v loopback=%v as %d", s.Mode, s.Port, s.Probes, s.Loopback, p.last))
-	return wire.Subscription{ID: p.last, Existing: p.existing}, nil
+	return wire.Subscription{ID: p.last, Existing: p.existing, Reset: p.reset, Kept: p.kept}, nil
 }
 
 func (p *fakePlace) Unsubscribe(_ context.Context, u wire.UnsubscribeParams) error {
@@ -189,6 +192,11 @@ func (p *fakePlace) Unsubscribe(_ context.Context, u wire.UnsubscribeParams) err
 
 func (p *fakePlace) Paused(_ context.Context, s wire.PausedParams) error {
 	p.note("paused=%v", s.Paused)
+	return nil
+}
+
+func (p *fakePlace) Patience(_ context.Context, s wire.PatienceParams) error {
+	p.note("patience %d", s.Hold)
 	return nil
 }
 

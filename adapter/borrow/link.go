@@ -25,7 +25,7 @@ import (
 const farewell = 500 * time.Millisecond
 
 // link is one connection to a place's agent. Its goroutines: the streams of the agent, one that tells the agent of the
-// debugger's pauses, and one for each call of subscribe; close ends and awaits them.
+// debugger's pauses, one that tells it of the session's patience, and one for each call of subscribe; close ends and awaits them.
 type link struct {
 	*attachment
 	// ctx ends with the link; its cause says why.
@@ -89,6 +89,7 @@ func (l *link) serve() {
 		l.end(l.session.Serve(func(stream *mux.Stream) { l.borrow.tunnel.Serve(l.ctx, &l.clients, stream) }))
 	})
 	l.group.Go(l.tellPauses)
+	l.group.Go(l.tellPatience)
 }
 
 // tellPauses tells the agent whether the debugger is stopped, for others that ask who holds a port.

@@ -1,6 +1,7 @@
 package borrow
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -30,6 +31,10 @@ func (b *Borrow) dig() {
 		OnExit: incoming.OnExit == config.FailFallback, OnHang: incoming.OnHang == config.FailFallback, Idempotent: incoming.FallbackIdempotent,
 	}
 	b.tunnel.TLS, b.tunnel.TLSFailed = b.secrets.debuggee, b.sayTLSFailed
+	b.mu.Lock() // somebody may set others already
+	b.tunnel.SetRules(tunnelRules(b.rules))
+	b.mu.Unlock()
+	b.tunnel.Holding, b.tunnel.Released = b.holding, b.releasedTo
 	b.tunnel.HangTimeout = time.Duration(incoming.HangTimeout) * time.Second
 }
 
@@ -62,8 +67,10 @@ func (l *link) params(port uint16) wire.SubscribeParams {
 		return p
 	}
 	p.Requests, p.OnPause, p.Repeat, p.TLS = true, b.onPause(), b.repeat(), b.secrets.wanted[port]
-	if p.OnPause == wire.PauseHold {
-		p.Hold = b.mirror.Incoming.Hold.Seconds
+	p.Hold = b.patience()
+	p.Existing, p.ProbesTo = wire.Existing(b.mirror.Incoming.Existing), wire.ProbesTo(b.mirror.Incoming.Probes)
+	if f := b.mirror.Incoming.ProbeFilter; !f.IsZero() {
+		p.ProbeFilter, _ = json.Marshal(f) // it was read from JSON
 	}
 	return p
 }

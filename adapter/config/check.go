@@ -22,6 +22,8 @@ type Report struct {
 	Problems Problems `json:"problems"`
 	// Filters are those of the blocks that have one, without those that are wrong.
 	Filters []NamedFilter `json:"-"`
+	// Rules are those of the blocks that have some.
+	Rules []NamedRules `json:"-"`
 }
 
 // NamedFilter is the filter of one block.
@@ -51,7 +53,7 @@ func Check(file []byte) Report {
 		r.filter("", r.block(root, "", ""))
 		report.Blocks = 1
 	}
-	report.Filters = r.filters
+	report.Filters, report.Rules = r.filters, r.ruled
 	report.Problems = append(report.Problems, r.sorted()...)
 	return report
 }
@@ -105,11 +107,12 @@ func (r *reader) launch(c hujson.Value, path string) bool {
 	return true
 }
 
-// filter keeps the filter of a block for the report.
+// filter keeps the filter and the rules of a block for the report.
 func (r *reader) filter(path string, m Mirror) {
 	if !m.Incoming.Filter.IsZero() {
 		r.filters = append(r.filters, NamedFilter{path, m.Incoming.Filter})
 	}
+	r.keepRules(path, m)
 }
 
 // misspelt reports a key that was probably meant to be "mirror".

@@ -84,6 +84,27 @@ func (f *Filter) read(r *reader, v hujson.Value, path string) {
 	}
 }
 
+// Only says which of a session's requests something is about. The zero value is all.
+type Only struct{ Declared filter.Filter }
+
+// IsZero tells whether it is about all.
+func (o Only) IsZero() bool { return o.Declared.IsZero() }
+
+// String says it on one line, for people.
+func (o Only) String() string { return o.Declared.String() }
+
+// MarshalJSON writes an object; null for all.
+func (o Only) MarshalJSON() ([]byte, error) { return o.Declared.MarshalJSON() }
+
+func (o *Only) read(r *reader, v hujson.Value, path string) {
+	if r.later(literal(v)) || !r.want(v, path, "an object", '{') {
+		return
+	}
+	var f Filter
+	f.declared(r, v, path)
+	o.Declared = f.Declared
+}
+
 func (f *Filter) declared(r *reader, v hujson.Value, path string) {
 	// What comments and trailing commas leave is as long as they were.
 	text, err := hujson.Standardize(bytes.Clone(r.text[v.StartOffset:v.EndOffset]))

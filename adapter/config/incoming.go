@@ -4,7 +4,7 @@ import "fmt"
 
 // stealKeys are the keys of "incoming" that only a debuggee that answers requests has a use for.
 func stealKeys() []string {
-	return []string{"tls", "onPause", "hold", "onExit", "onHang", "hangTimeout", "fallbackIdempotent"}
+	return []string{"tls", "onPause", "hold", "onExit", "onHang", "hangTimeout", "fallbackIdempotent", "rules", "existing", "probes", "probeFilter"}
 }
 
 // PausePolicy is what becomes of requests that come while the debugger is stopped. filtered says that the session takes

@@ -39,6 +39,18 @@ const (
 	FailError    = "error"
 )
 
+// What becomes of connections that clients made before the session.
+const (
+	ExistingKeep  = "keep"
+	ExistingReset = "reset"
+)
+
+// Who answers probes.
+const (
+	ProbesTarget   = "target"
+	ProbesDebuggee = "debuggee"
+)
+
 // Mirror says which process the debuggee stands in for, and what of that process's surroundings it gets.
 type Mirror struct {
 	// What to stand in for. In a cluster `deployment/web`, and likewise `pod`, `statefulset`, `daemonset`, `replicaset`, `job`,
@@ -103,7 +115,8 @@ type Incoming struct {
 	// `Retry-After` of one second; what is not HTTP/1 goes to the target then. Without it `reject` for a session with a filter,
 	// whose requests are its own, and else `passthrough`, which others notice least. With `mode` `steal`.
 	OnPause string `json:"onPause,omitempty" jsonschema:"enum=passthrough,enum=hold,enum=reject"`
-	// How many requests wait for how long, with `onPause` `hold`. Those beyond go to the target.
+	// How many requests wait for how long, with `onPause` `hold` and those that a rule with `break` holds. Those beyond go to the
+	// target.
 	Hold Hold `json:"hold"`
 	// What becomes of an HTTP request that the debuggee has got and did not begin to answer before it closed the connection or
 	// ended. `fallback` has the target answer where nobody notices that two had the request: `GET`, `HEAD`, `OPTIONS` and `TRACE`
@@ -119,9 +132,24 @@ type Incoming struct {
 	// Whether the target may answer `PUT` and `DELETE` too, and requests with an `Idempotency-Key`, that the debuggee has got
 	// and did not answer: whoever wrote the target says that it does no harm. With `mode` `steal`.
 	FallbackIdempotent bool `json:"fallbackIdempotent" jsonschema:"default=false"`
+	// What is done with HTTP requests before the debuggee gets them. The first rule that matches a request counts; they can be changed
+	// while the session lasts (`podstep rules`). Requests that `onPause` `passthrough` gives to the target meet no rule, nor do probes.
+	// With `mode` `steal`.
+	Rules []Rule `json:"rules,omitempty"`
+	// What becomes of connections that clients made to a stolen port before the session. `keep` leaves them to the target for as long
+	// as they last. `reset` resets them, when they are idle if that is so within two seconds, and their clients connect again: then
+	// their requests are told apart, too. With `mode` `steal`.
+	Existing string `json:"existing" jsonschema:"enum=keep,enum=reset,default=keep"`
+	// Who answers probes: the kubelet's HTTP probes that the target's pod declares, and those of `incoming.probeFilter`. `target`
+	// always, or the `debuggee`, except while the debugger is stopped or when it takes longer than 0.7 seconds: then the target
+	// does all the same, so that no breakpoint makes the kubelet restart the pod. With `mode` `steal`.
+	Probes string `json:"probes" jsonschema:"enum=target,enum=debuggee,default=target"`
+	// Which `GET` and `HEAD` requests are probes besides the kubelet's, a load balancer's for example:
+	// `{"header": {"user-agent": {"prefix": "ELB-HealthChecker/"}}}`. It cannot look into bodies. With `mode` `steal`.
+	ProbeFilter Only `json:"probeFilter,omitzero"`
 }
 
-// Hold bounds the requests that wait for the debugger.
+// Hold bounds the requests that wait for the debugger, or for somebody to release them.
 type Hold struct {
 	// How many requests may wait at once.
 	Requests int `json:"requests" jsonschema:"default=100,minimum=0,maximum=1000"`
@@ -154,7 +182,7 @@ func Default() Mirror {
 	return Mirror{
 		Pods:     PodsAll,
 		Agent:    Agent{Kind: AgentAuto, Linger: 60},
-		Incoming: Incoming{Mode: ModeMirror, Hold: Hold{Requests: 100, Seconds: 60}, OnExit: FailFallback, OnHang: FailFallback},
+		Incoming: Incoming{Mode: ModeMirror, Hold: Hold{Requests: 100, Seconds: 60}, OnExit: FailFallback, OnHang: FailFallback, Existing: ExistingKeep, Probes: ProbesTarget},
 		Outgoing: Outgoing{TCP: true},
 		DNS:      true,
 		Hostname: true,

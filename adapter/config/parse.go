@@ -50,7 +50,12 @@ func (r *reader) block(v hujson.Value, path, target string) Mirror {
 	r.fit(&m, path)
 	r.fitMode(&m, path)
 	r.fitTLS(m, path)
+	r.fitRules(m.Incoming.Rules, join(path, "incoming.rules"), m.Incoming.Ports)
 	return m
+}
+
+func wrongRules(problems Problems) error {
+	return fault.New(fault.BadConfig, "the rules are not valid", problems)
 }
 
 func asFault(problems Problems) error {

@@ -29,7 +29,7 @@ func TestParseReadsEveryKey(t *testing.T) {
 		"target": "sts/db/container/app", "kubeconfig": "/home/me/.kube/shop", "context": "me@shop", "namespace": "shop", "pods": "one",
 		"agent": {"kind": "job", "namespace": "agents", "image": "localhost:5000/agent@sha256:00", "linger": 0},
 		"incoming": {"mode": "steal", "ports": {"80": 8080, "443": 8443}, "onPause": "hold", "hold": {"requests": 5, "seconds": 9},
-			"onExit": "error", "onHang": "error", "hangTimeout": 30, "fallbackIdempotent": true},
+			"onExit": "error", "onHang": "error", "hangTimeout": 30, "fallbackIdempotent": true, "existing": "reset", "probes": "debuggee"},
 		"outgoing": {"tcp": false, "local": ["192.168.0.0/16:5432", "10.0.0.1", ":443", "fd00::/8", "[fd00::1]:80", "[fd00::/8]:81",]},
 		/* this one too */
 		"dns": false, "hostname": false,
@@ -43,7 +43,7 @@ func TestParseReadsEveryKey(t *testing.T) {
 		Agent: config.Agent{Kind: config.AgentJob, Namespace: "agents", Image: "localhost:5000/agent@sha256:00"},
 		Incoming: config.Incoming{
 			Mode: config.ModeSteal, Ports: map[uint16]uint16{80: 8080, 443: 8443}, OnPause: config.PauseHold, Hold: config.Hold{Requests: 5, Seconds: 9},
-			OnExit: config.FailError, OnHang: config.FailError, HangTimeout: 30, FallbackIdempotent: true,
+			OnExit: config.FailError, OnHang: config.FailError, HangTimeout: 30, FallbackIdempotent: true, Existing: config.ExistingReset, Probes: config.ProbesDebuggee,
 		},
 		Outgoing: config.Outgoing{Local: []string{"192.168.0.0/16:5432", "10.0.0.1", ":443", "fd00::/8", "[fd00::1]:80", "[fd00::/8]:81"}},
 		Env:      config.Env{Include: []string{"APP_*", "TZ"}, Exclude: []string{"APP_SECRET"}, Override: map[string]string{"LOG": "debug", "EMPTY": ""}},

@@ -33,9 +33,10 @@ type reader struct {
 	rules    map[string]rule
 	seen     map[string]int // the offsets of the values that the text has, by path
 	problems Problems
-	// raw text is as an editor has it, before it puts its variables in; filters are what blocks of it want.
+	// raw text is as an editor has it, before it puts its variables in; filters are what blocks of it want, ruled what they do.
 	raw     bool
 	filters []NamedFilter
+	ruled   []NamedRules
 }
 
 // open parses text. A syntax error is the reader's only problem then.

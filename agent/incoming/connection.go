@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,6 +33,8 @@ type connection struct {
 	from, to netip.AddrPort
 	// tls is what was taken off, nil when nothing was.
 	tls *unwrapped
+	// passed says that all of it is the target's, whoever claims the port.
+	passed atomic.Bool
 }
 
 // serve has the connection answered by whoever it is for.
@@ -43,6 +46,7 @@ func (p *port) serve(conn *net.TCPConn, from, to netip.AddrPort, crowded bool) {
 	c := &connection{port: p, log: log, client: newEarly(p.memory.width(conn), p.memory.firsts), from: from, to: to}
 	defer c.client.conn.free()
 	defer c.client.drop()
+	defer p.noteConnection(c)()
 	claims := p.claimed()
 	switch {
 	case crowded || len(claims) == 0:
@@ -134,6 +138,7 @@ func (c *connection) connect(ctx context.Context) (*width, error) {
 
 // pass joins the connection with the target's own listener.
 func (c *connection) pass() {
+	c.passed.Store(true)
 	server, err := c.connect(c.life)
 	if err != nil {
 		c.log.Debug("passthrough failed", zap.Error(err))

@@ -79,6 +79,8 @@ type turn struct {
 	method string
 	// switches says that it may be answered by another protocol.
 	switches bool
+	// probe says that it is one.
+	probe bool
 	// last says that the client takes it for the last one on the connection.
 	last bool
 	// done is closed when it is answered, or nobody will.
@@ -214,7 +216,7 @@ func (v *conversation) await() {
 // pass passes one request on to whoever it is for, and says whether others may follow.
 func (v *conversation) pass(req *http1.Request) (more bool, err error) {
 	v.asked.Store(true)
-	st := v.route(req)
+	st, probe := v.route(req)
 	// The route may have read the body, so that the head has moved.
 	raw := len(req.Raw)
 	scanner := req.Body.Scanner()
@@ -223,6 +225,7 @@ func (v *conversation) pass(req *http1.Request) (more bool, err error) {
 		return false, v.passRaw()
 	}
 	t := newTurn(req)
+	t.probe = probe
 	up, err := v.ask(st, req, t, v.in.bytes()[:raw+n], whole)
 	switch {
 	case errors.Is(err, errOver) && v.raw.Load() != nil:

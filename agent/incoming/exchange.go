@@ -56,9 +56,9 @@ func (v *conversation) ask(st *steal, req *http1.Request, t *turn, first []byte,
 	kept := append(make([]byte, 0, reserved), first...)
 	h := wire.Header{
 		Kind: wire.KindRequest, From: v.from, To: v.to, Protocol: wire.HTTP1, TLS: v.wasTLS(),
-		Connection: v.seat(st.session), Request: st.session.requests.Add(1),
+		Connection: v.seat(st.session), Request: st.session.requests.Add(1), Probe: t.probe,
 	}
-	stream, await, err := st.offer(h, kept, time.Duration(st.params.Hold)*time.Second)
+	stream, await, err := st.offer(h, kept, st.patience())
 	if err != nil {
 		v.memory.firsts.give(reserved)
 		st.session.visits.Done()
@@ -66,7 +66,7 @@ func (v *conversation) ask(st *steal, req *http1.Request, t *turn, first []byte,
 		return v.give(t, first)
 	}
 	x := &exchange{
-		conversation: v, st: st, id: h.Request, stream: stream, await: await, turn: t, again: st.mayRepeat(req),
+		conversation: v, st: st, id: h.Request, stream: stream, await: await, turn: t, again: t.probe || st.mayRepeat(req),
 		up: newUpload(stream, t.switches, v.memory.firsts, kept),
 	}
 	x.in.src, x.in.buffers = stream, v.memory.buffers
@@ -75,6 +75,11 @@ func (v *conversation) ask(st *steal, req *http1.Request, t *turn, first []byte,
 	v.mu.Unlock()
 	v.others.Go(x.run)
 	return x.up, nil
+}
+
+// patience is how long the adapter may take, beside what it takes anyway.
+func (st *steal) patience() time.Duration {
+	return max(time.Duration(st.params.Hold)*time.Second, time.Duration(st.session.patience.Load()))
 }
 
 // seat is the number of the connection in a session's link.

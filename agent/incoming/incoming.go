@@ -6,7 +6,8 @@
 //
 // HTTP probes of a port that the subscription names are the target's: a steal passes them through without offering them
 // and a mirror leaves them out, so that a debugger at a breakpoint neither costs the pod its life nor is stopped by a
-// kubelet. Probes of other kinds (TCP, gRPC, HTTPS whose TLS is not taken off) and those with a User-Agent of their own are not known as probes.
+// kubelet. A steal may ask for them nevertheless, as long as its debugger is not stopped. Probes of other kinds (TCP, gRPC, HTTPS whose TLS is
+// not taken off) are not known as probes, and those with a User-Agent of their own only where the subscription has a filter for them.
 //
 // Where a subscription has the certificates, TLS is taken off, so that what it carries is served like what is plain, and made anew towards
 // the target, which chooses the protocol. What cannot be taken off without anybody's noticing stays as it is.
@@ -104,6 +105,8 @@ type Subscriptions struct {
 	unread   *unread
 	// paused is since when the adapter's debugger is stopped, nil when it is not.
 	paused atomic.Pointer[time.Time]
+	// patience is how long the adapter may take beside what it takes anyway, in nanoseconds; a subscription may know of longer.
+	patience atomic.Int64
 	// seats and requests number connections and requests in the link.
 	seats, requests atomic.Uint64
 	visits          sync.WaitGroup
@@ -152,6 +155,9 @@ func (s *Subscriptions) SetPaused(since time.Time) {
 	}
 	s.paused.Store(&since)
 }
+
+// SetPatience says how long the adapter may take, from now on, to say whether it takes a request.
+func (s *Subscriptions) SetPatience(d time.Duration) { s.patience.Store(int64(d)) }
 
 // pause says in words whether the debugger is stopped.
 func (s *Subscriptions) pause() string {

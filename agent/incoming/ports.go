@@ -47,6 +47,8 @@ type Ports struct {
 	// clients is there as long as anything uses it: users counts listeners and connections.
 	clients *redirect.Clients
 	users   int
+	// under are the connections under way.
+	under map[*connection]bool
 }
 
 // port is a stolen port.
@@ -64,7 +66,7 @@ func NewPorts(log *zap.Logger, memory *Memory) *Ports {
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Ports{log: log, memory: memory, ports: map[uint16]*port{}}
+	return &Ports{log: log, memory: memory, ports: map[uint16]*port{}, under: map[*connection]bool{}}
 }
 
 // begin is called for each session, with a context that does not end with it.

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -327,6 +328,48 @@ func TestProbesOfAPortWithRequestsAreTheTargets(t *testing.T) {
 	c := talk(t, client)
 	c.ask("GET /healthz HTTP/1.1\r\nHost: pod\r\nUser-Agent: kube-probe/1.37\r\n\r\n", "target: GET /healthz")
 	c.ask("GET /healthz HTTP/1.1\r\nHost: pod\r\nUser-Agent: curl\r\n\r\n", "debuggee: GET /healthz")
+}
+
+// TestProbesMayGoToTheDebuggee : as long as the debugger is not stopped, and the target answers those that the debuggee does not.
+func TestProbesMayGoToTheDebuggee(t *testing.T) {
+	client := testpod.NewClient(t)
+	webTarget(t, "[::]:80", nil)
+	f := startFarEnd(t, Options{})
+	f.on(answerRequest)
+	p := wantRequests("")
+	p.Probes, p.ProbesTo, p.Repeat = []string{"/healthz"}, wire.ProbesDebuggee, wire.RepeatNever
+	p.ProbeFilter, p.OnPause = []byte(`{"header": {"user-agent": {"prefix": "ELB-"}}}`), wire.PauseHold
+	f.subscribe(t, p)
+	const kubelet = "GET /healthz HTTP/1.1\r\nHost: pod\r\nUser-Agent: kube-probe/1.37\r\n\r\n"
+	const balancer = "GET /alive HTTP/1.1\r\nHost: pod\r\nUser-Agent: ELB-HealthChecker/2.0\r\n\r\n"
+	const poster = "POST /alive HTTP/1.1\r\nHost: pod\r\nUser-Agent: ELB-HealthChecker/2.0\r\nContent-Length: 0\r\n\r\n"
+	c := talk(t, client)
+	for _, request := range []string{kubelet, balancer, poster, mine} {
+		line, _, _ := strings.Cut(request, " HTTP")
+		c.ask(request, "debuggee: "+line)
+	}
+	var marked []bool
+	for _, h := range f.seen() {
+		marked = append(marked, h.Probe)
+	}
+	if diff := cmp.Diff([]bool{true, true, false, false}, marked); diff != "" {
+		t.Errorf("marked as probes: %s", diff)
+	}
+	f.SetPaused(time.Now())
+	c.ask(kubelet, "target: GET /healthz")
+	c.ask(balancer, "target: GET /alive")
+	c.ask(mine, "debuggee: GET /mine")
+	f.SetPaused(time.Time{})
+	// The adapter knows of the pause first, or while the debuggee has one.
+	f.on(func(st *mux.Stream) { _ = st.Refuse(&wire.Refusal{Errno: syscall.EAGAIN, Reason: wire.ReasonPaused}) })
+	c.ask(kubelet, "target: GET /healthz")
+	f.on(failRequest(wire.Failure{Status: 502, Fallback: true}))
+	c.ask(balancer, "target: GET /alive")
+	bad := wantRequests("")
+	bad.ProbeFilter = []byte(`{"pth": "/"}`)
+	if _, err := f.Subscribe(t.Context(), bad); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("a filter of probes that is none: %v", err)
+	}
 }
 
 // TestClosedConnectionsAreTold : the debuggee learns that a client is gone, also while it answers.

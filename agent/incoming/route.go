@@ -14,19 +14,20 @@ import (
 // bodyPatience is for a body that a filter looks into; what comes later is judged by what there is.
 const bodyPatience = 5 * time.Second
 
-// route says whose a request is; nil: the target's.
-func (v *conversation) route(req *http1.Request) *steal {
+// route says whose a request is, nil for the target's, and whether it is a probe.
+func (v *conversation) route(req *http1.Request) (of *steal, probe bool) {
 	var seen content
 	for _, st := range v.claimed() {
 		if st.filter != nil && !v.matches(st.filter, req, &seen) {
 			continue
 		}
-		if st.probes.isProbe(req) || !st.takes() {
-			return nil
+		probe := st.isProbe(req)
+		if probe && !st.takesProbes() || !probe && !st.takes() {
+			return nil, probe
 		}
-		return st
+		return st, probe
 	}
-	return nil
+	return nil, false
 }
 
 // matches asks a filter, and lets it look into the body if need be.

@@ -20,6 +20,8 @@ type steal struct {
 	id      uint64
 	params  wire.SubscribeParams
 	probes  probes
+	// declared matches probes that are not the kubelet's; nil for none.
+	declared *filter.Matcher
 	// only says in words what filter, which is nil for all, matches.
 	only   filter.Filter
 	filter *filter.Matcher
@@ -49,6 +51,9 @@ func (s *Subscriptions) startSteal(id uint64, p wire.SubscribeParams) (subscript
 			return nil, err
 		}
 		st.params = p.WithoutSecrets()
+	}
+	if st.declared, err = declaredProbes(p); err != nil {
+		return nil, err
 	}
 	st.over, st.end = context.WithCancel(s.taken)
 	holder := s.opts.Holder

@@ -4,6 +4,7 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import { childEndpoint, isMirrored, ownType, takeOver, wantedDebugger } from './configuration.ts';
 import { findProgram } from './program.ts';
+import { heldOf, isHeld, releases, waiting, type Held } from './held.ts';
 import { last, lines, title, type Summary } from './requests.ts';
 
 const lastTarget = 'podstep.lastTarget';
@@ -23,6 +24,11 @@ export function activate(context: vscode.ExtensionContext): void {
     vscode.commands.registerCommand('podstep.showLog', () => showLog(log)),
     vscode.commands.registerCommand('podstep.showRequests', () => withSession(showRequests)),
     vscode.commands.registerCommand('podstep.replayLast', () => withSession(replayLast)),
+    vscode.commands.registerCommand('podstep.releaseHeld', () => withSession(releaseHeld)),
+    vscode.debug.onDidReceiveDebugSessionCustomEvent((event) => {
+      if (event.session.type !== ownType || event.event !== 'podstep/held' || !isHeld(event.body)) return;
+      void offerRelease(event.session, event.body);
+    }),
     vscode.commands.registerCommand('podstep.askTarget', () => askTarget(context.workspaceState)),
   );
 }
@@ -129,8 +135,14 @@ async function withSession(act: (session: vscode.DebugSession) => Promise<void>)
     await vscode.window.showInformationMessage('No podstep session is being debugged.');
     return;
   }
+  const chosen = session;
+  await withFailures(() => act(chosen));
+}
+
+/** Shows what goes wrong. */
+async function withFailures(act: () => Promise<void>): Promise<void> {
   try {
-    await act(session);
+    await act();
   } catch (error) {
     await vscode.window.showErrorMessage(error instanceof Error ? error.message : String(error));
   }
@@ -163,6 +175,29 @@ async function replayLast(session: vscode.DebugSession): Promise<void> {
   }
   await session.customRequest('podstep/replay', { id: request.id });
   vscode.window.setStatusBarMessage(`Replayed ${title(request)}`, 5000);
+}
+
+/** Tells of a request that a rule holds, with the ways in which it can go on. */
+async function offerRelease(session: vscode.DebugSession, held: Held): Promise<void> {
+  const how = await vscode.window.showInformationMessage(waiting(held), ...releases);
+  if (how !== undefined) await withFailures(() => release(session, held.id, how.action));
+}
+
+/** Asks which of the held requests goes on, and how. */
+async function releaseHeld(session: vscode.DebugSession): Promise<void> {
+  const items = lines(heldOf(await requestsOf(session)));
+  if (items.length === 0) {
+    await vscode.window.showInformationMessage('No request is held.');
+    return;
+  }
+  const chosen = items.length === 1 ? items[0] : await vscode.window.showQuickPick(items, { title: 'Held requests' });
+  if (chosen === undefined) return;
+  const how = await vscode.window.showQuickPick([...releases], { title: `Release ${chosen.label}` });
+  if (how !== undefined) await release(session, chosen.id, how.action);
+}
+
+async function release(session: vscode.DebugSession, id: number, action: string): Promise<void> {
+  await session.customRequest('podstep/release', { id, action });
 }
 
 /** Asks for the target; the answer before is the proposal. Undefined when the user cancels: the session does not start. */

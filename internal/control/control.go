@@ -24,6 +24,7 @@ type Agent interface {
 	Subscribe(context.Context, wire.SubscribeParams) (wire.Subscription, error)
 	Unsubscribe(context.Context, wire.UnsubscribeParams) error
 	Paused(context.Context, wire.PausedParams) error
+	Patience(context.Context, wire.PatienceParams) error
 	Leave(context.Context, wire.LeaveParams) error
 	Sessions(context.Context) (wire.Sessions, error)
 }
@@ -88,6 +89,12 @@ func (c *Client) Paused(ctx context.Context, p wire.PausedParams) error {
 	return err
 }
 
+// Patience tells the agent how long the adapter may take from now on.
+func (c *Client) Patience(ctx context.Context, p wire.PatienceParams) error {
+	_, err := call[struct{}](ctx, c, wire.MethodPatience, p)
+	return err
+}
+
 // Leave is the farewell: the link is about to end because the session is over.
 func (c *Client) Leave(ctx context.Context, p wire.LeaveParams) error {
 	_, err := call[struct{}](ctx, c, wire.MethodLeave, p)
@@ -147,6 +154,8 @@ func NewServer(ctx context.Context, stream io.ReadWriteCloser, agent Agent, log 
 			return answer(ctx, r, done(agent.Unsubscribe))
 		case wire.MethodPaused:
 			return answer(ctx, r, done(agent.Paused))
+		case wire.MethodPatience:
+			return answer(ctx, r, done(agent.Patience))
 		case wire.MethodLeave:
 			return answer(ctx, r, done(agent.Leave))
 		case wire.MethodSessions:

@@ -33,13 +33,17 @@ type agent struct {
 	subscribe   func(context.Context, wire.SubscribeParams) (wire.Subscription, error)
 	unsubscribe func(context.Context, wire.UnsubscribeParams) error
 	paused      func(context.Context, wire.PausedParams) error
+	patience    func(context.Context, wire.PatienceParams) error
 	leave       func(context.Context, wire.LeaveParams) error
 	sessions    func(context.Context) (wire.Sessions, error)
 }
 
 func (a agent) Paused(ctx context.Context, p wire.PausedParams) error { return a.paused(ctx, p) }
-func (a agent) Leave(ctx context.Context, p wire.LeaveParams) error   { return a.leave(ctx, p) }
-func (a agent) Sessions(ctx context.Context) (wire.Sessions, error)   { return a.sessions(ctx) }
+func (a agent) Patience(ctx context.Context, p wire.PatienceParams) error {
+	return a.patience(ctx, p)
+}
+func (a agent) Leave(ctx context.Context, p wire.LeaveParams) error { return a.leave(ctx, p) }
+func (a agent) Sessions(ctx context.Context) (wire.Sessions, error) { return a.sessions(ctx) }
 
 func (a agent) Describe(ctx context.Context, p wire.DescribeParams) (wire.Description, error) {
 	return a.describe(ctx, p)
@@ -144,8 +148,9 @@ func TestPauseFarewellAndListAreCalls(t *testing.T) {
 		Paused:        true, PausedSince: since.Add(time.Minute),
 	}}}
 	var paused []bool
-	linger := -1
+	linger, hold := -1, 0
 	client, _ := conversation(t, agent{
+		patience: func(_ context.Context, p wire.PatienceParams) error { hold = p.Hold; return nil },
 		paused:   func(_ context.Context, p wire.PausedParams) error { paused = append(paused, p.Paused); return nil },
 		leave:    func(_ context.Context, p wire.LeaveParams) error { linger = p.Linger; return nil },
 		sessions: func(context.Context) (wire.Sessions, error) { return want, nil },
@@ -155,11 +160,11 @@ func TestPauseFarewellAndListAreCalls(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := client.Leave(t.Context(), wire.LeaveParams{Linger: 60}); err != nil {
+	if err := errors.Join(client.Patience(t.Context(), wire.PatienceParams{Hold: 9}), client.Leave(t.Context(), wire.LeaveParams{Linger: 60})); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]bool{true, false}, paused); diff != "" || linger != 60 {
-		t.Errorf("paused %s, linger %d", diff, linger)
+	if diff := cmp.Diff([]bool{true, false}, paused); diff != "" || linger != 60 || hold != 9 {
+		t.Errorf("paused %s, linger %d, patience %d", diff, linger, hold)
 	}
 	got, err := client.Sessions(t.Context())
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
@@ -178,7 +183,7 @@ func TestMethodThatAnOlderAgentDoesNotKnowIsUnsupported(t *testing.T) {
 	defer func() { _, _ = client.Close(), server.Close() }()
 	_, err := client.Sessions(t.Context())
 	for name, err := range map[string]error{
-		"paused": client.Paused(t.Context(), wire.PausedParams{}), "leave": client.Leave(t.Context(), wire.LeaveParams{}), "sessions": err,
+		"paused": client.Paused(t.Context(), wire.PausedParams{}), "patience": client.Patience(t.Context(), wire.PatienceParams{}), "leave": client.Leave(t.Context(), wire.LeaveParams{}), "sessions": err,
 	} {
 		var refusal *wire.Refusal
 		if !errors.As(err, &refusal) || refusal.Reason != wire.ReasonUnsupported || refusal.Errno != syscall.ENOTSUP || !strings.Contains(err.Error(), name) {

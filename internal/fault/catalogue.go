@@ -46,6 +46,7 @@ const (
 	NoSession        ID = 6010
 	NoRequest        ID = 6011
 	ReplayFailed     ID = 6012
+	NotHeld          ID = 6013
 	Internal         ID = 9001
 )
 
@@ -90,11 +91,12 @@ var catalogue = map[ID]Entry{
 	SubscribeRefused: {"The agent cannot take the port's traffic", "The agent lacks a capability or the kernel lacks nf_tables with tproxy.", "See the cause; mirroring needs NET_RAW, stealing NET_ADMIN."},
 	StealDenied:      {"Stealing is not allowed here", "The annotation podstep.dev/steal of the namespace or of the workload denies it, or allows only filtered steals.", "Use \"incoming\": {\"mode\": \"mirror\"} or \"filter\", as the annotation allows, or ask whoever set it."},
 	FilterUnknown:    {"The agent is too old to filter", "An agent of an older podstep stands beside the target. It would ignore \"filter\" and take everybody's requests.", "Wait until the sessions that use that agent have ended (podstep doctor names them), or remove it; the next session starts one that filters."},
-	TLSUnusable:      {"The TLS of the port cannot be taken off", "A file of \"tls\" is not there or may not be read, or a key does not belong to its certificate.", "Check the paths of \"tls\": they are in the target's container, or with \"from\": \"workstation\" on this machine. Files that only the target's user may read are read with that."},
+	TLSUnusable:      {"The TLS of the port cannot be taken off", "A file of \"tls\" is not there or may not be read, or a key does not belong to its certificate.", "Check the paths of \"tls\": they are in the target's container, or with \"from\": \"workstation\" on this machine. Files of the target that the agent may not read can be given in this way."},
 	TLSUnknown:       {"The agent is too old to take TLS off", "An agent of an older podstep stands beside the target. It would ignore \"tls\".", "Wait until the sessions that use that agent have ended (podstep doctor names them), or remove it; the next session starts one that can."},
 	NoSession:        {"There is no such session", "No session of this user runs on this machine, or none that --session names.", "Start one in the editor or by podstep run; podstep requests lists what comes to all of them."},
 	NoRequest:        {"The session has no such request", "A session keeps its last requests only, and each session numbers its own.", "See: podstep requests"},
 	ReplayFailed:     {"The request was not answered again", "A request is replayed to the program of the session on this machine, and never to the target.", "See the cause; does the program still listen?"},
+	NotHeld:          {"The request is not held", "A rule with \"break\" holds requests until somebody releases them, their time is over or their client is gone.", "See: podstep requests. What is held says so under WENT TO."},
 	Internal:         {"Something unexpected happened", "This is a defect of podstep.", "Please report it with the debug log."},
 }
 

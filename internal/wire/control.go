@@ -14,6 +14,7 @@ const (
 	MethodPaused      = "paused"
 	MethodLeave       = "leave"
 	MethodSessions    = "sessions"
+	MethodPatience    = "patience"
 
 	NoticeEnded  = "ended"
 	NoticeLost   = "lost"
@@ -48,13 +49,21 @@ const (
 	ModeMirror Mode = "mirror"
 )
 
-// SubscribeParams asks for the traffic of one port of the target. Connections that exist already stay as they are.
+// SubscribeParams asks for the traffic of one port of the target. Connections that exist already stay as they are, unless Existing says
+// otherwise.
 type SubscribeParams struct {
 	Port uint16 `json:"port"`
 	Mode Mode   `json:"mode"`
 	// Probes are HTTP probes of the port: GET requests of the kubelet (User-Agent "kube-probe/") for one of these paths. A
 	// thief leaves them to the target.
 	Probes []string `json:"probes,omitempty"`
+	// ProbesTo says who answers probes; it needs Requests. An agent that does not know it leaves them to the target.
+	ProbesTo ProbesTo `json:"probesTo,omitempty"`
+	// ProbeFilter says which GET and HEAD requests are probes beside those of Probes, in the form of package filter, without
+	// conditions on the body. It needs Requests.
+	ProbeFilter json.RawMessage `json:"probeFilter,omitempty"`
+	// Existing says what becomes of connections to a stolen port that were made before. An agent that does not know it keeps them.
+	Existing Existing `json:"existing,omitempty"`
 	// Loopback takes only what comes over the loopback interface: a sidecar hands the target its traffic there.
 	Loopback bool `json:"loopback,omitempty"`
 	// Requests asks for HTTP requests one by one ([KindRequest]) where the client speaks HTTP, instead of whole connections.
@@ -72,6 +81,26 @@ type SubscribeParams struct {
 	// TLS takes TLS off. It needs Requests and a steal. An agent of a minor version below 3 would ignore it.
 	TLS *TLS `json:"tls,omitempty"`
 }
+
+// ProbesTo says who answers probes.
+type ProbesTo string
+
+const (
+	// ProbesTarget : the target, always. So does the zero value.
+	ProbesTarget ProbesTo = "target"
+	// ProbesDebuggee : the debuggee as long as the debugger is not stopped, else the target.
+	ProbesDebuggee ProbesTo = "debuggee"
+)
+
+// Existing says what becomes of connections that were made before a port was stolen.
+type Existing string
+
+const (
+	// ExistingKeep : they stay with the target. So does the zero value.
+	ExistingKeep Existing = "keep"
+	// ExistingReset : the agent resets them, so that their clients connect again.
+	ExistingReset Existing = "reset"
+)
 
 // Repeat says which requests that were delivered to a debuggee, which did not begin to answer them, may be given to the target: both write
 // to the same databases.
@@ -103,6 +132,16 @@ type Subscription struct {
 	ID uint64 `json:"id"`
 	// Existing is how many connections to a stolen port were there before: they stay with the target.
 	Existing int `json:"existing,omitempty"`
+	// Reset is how many others there were, which the agent has reset, as [ExistingReset] wants. Kept says why it could not reset
+	// those that stay, if it was asked to.
+	Reset int    `json:"reset,omitempty"`
+	Kept  string `json:"kept,omitempty"`
+}
+
+// PatienceParams says from now on how long the adapter may take, like SubscribeParams.Hold, whichever is longer.
+type PatienceParams struct {
+	// Hold is in seconds.
+	Hold int `json:"hold"`
 }
 
 // UnsubscribeParams ends one subscription. Connections that were delivered go on.

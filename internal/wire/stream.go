@@ -47,6 +47,9 @@ type Header struct {
 	Request uint64 `json:"request,omitempty"`
 	// Protocol of a request: [HTTP1] or [HTTP2].
 	Protocol string `json:"protocol,omitempty"`
+	// Probe says that the request is a probe, which the subscription wants delivered ([ProbesDebuggee]): while the debugger is
+	// stopped, it is refused.
+	Probe bool `json:"probe,omitempty"`
 	// Address is where to dial.
 	Address netip.AddrPort `json:"address,omitzero"`
 	// Subscription is the id under which the adapter asked for the connection.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"podstep.dev/adapter/borrow/requests"
 	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/testkit/desk"
 	"podstep.dev/internal/testkit/visit"
@@ -112,5 +114,58 @@ func TestProbesDoNotMeetTheDebuggee(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // the visitor ends by the signal
+	s.cleared()
+}
+
+// TestProbesGoToTheDebuggeeWhileItRuns : a debuggee that is asked for it answers probes, and a breakpoint, also in a probe, makes the kubelet
+// restart nothing.
+func TestProbesGoToTheDebuggeeWhileItRuns(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.deploy(shop{change: withProbes})
+	s.service("shop", "shop")
+	c := s.customer("http://shop")
+	file := filepath.Join(root(), "test/debuggees/go/shop/main.go")
+	line := desk.LineOf(t, file, "<- the demo's breakpoint")
+	d := s.Start("go")
+	incoming := map[string]any{"mode": "steal", "ports": map[string]int{"80": s.port}, "probes": "debuggee"}
+	if err := d.Launch(s.ctx, s.dlv(s.mirror("deployment/shop", map[string]any{"incoming": incoming})), nil); err != nil {
+		t.Fatalf("%v\n%s", err, d.Outputs())
+	}
+	probed := func(went string, since time.Time) func() bool {
+		return func() bool {
+			var listed struct{ Requests []requests.Summary }
+			answer, err := d.Request(s.ctx, "podstep/requests", map[string]any{})
+			if err == nil {
+				err = answer.Decode(&listed)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slices.ContainsFunc(listed.Requests, func(r requests.Summary) bool {
+				return r.Path == "/cart/probe" && r.Went == went && r.Came.After(since)
+			})
+		}
+	}
+	s.eventually("the debuggee answers a probe", probed(requests.Debuggee, time.Time{}))
+	s.unmoved("the debuggee answers probes")
+	if _, err := d.Request(s.ctx, "setBreakpoints", map[string]any{
+		"source": map[string]string{"path": file}, "breakpoints": []any{map[string]int{"line": line}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	stop, err := d.Stopped(s.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.unmoved("stopped at a breakpoint that probes meet, too")
+	if err := errors.Join(d.ClearBreakpoints(s.ctx, file), d.Resume(s.ctx, stop.ThreadID)); err != nil {
+		t.Fatal(err)
+	}
+	went := time.Now()
+	s.eventually("the debuggee answers probes again", probed(requests.Debuggee, went))
+	s.await(c, "the debuggee answers", went, visit.By("debuggee"))
+	s.unmoved("the debuggee answers probes again")
+	s.disconnect(d)
 	s.cleared()
 }

@@ -31,7 +31,7 @@ type Summary struct {
 	Status int `json:"status,omitempty"`
 	// GRPC names the status of a response of gRPC ("OK", "NOT_FOUND").
 	GRPC string `json:"grpc,omitempty"`
-	// Went says where it went ([Debuggee], [Target] or [Podstep]), Why says why.
+	// Went says where it went ([Debuggee], [Target], [Nobody] or, as long as it waits, [Held] or [Delayed]), Why says why.
 	Went string `json:"went,omitempty"`
 	Why  string `json:"why,omitempty"`
 	// Done says that it is over, Failed what it ended with, if not in order.

@@ -96,8 +96,11 @@ func (s Summary) fate() string {
 	words := "it went nowhere yet"
 	if s.Went != "" {
 		words = "it went to " + s.Went
-		if s.Went == Nobody {
+		switch s.Went {
+		case Nobody:
 			words = "podstep answered it"
+		case Held, Delayed:
+			words = "it waits"
 		}
 	}
 	if s.Why != "" {

@@ -13,7 +13,9 @@ const (
 	Debuggee = "debuggee"
 	Copy     = "copy" // to the debuggee; the target answered its client
 	Target   = "target"
-	Nobody   = "nobody" // podstep or the agent told the client of a failure
+	Nobody   = "nobody"  // podstep or the agent told the client of a failure
+	Held     = "held"    // a rule has it wait for somebody, nobody has it yet
+	Delayed  = "delayed" // a rule has it wait for a while, nobody has it yet
 )
 
 // record is one request as it is kept. The log's lock guards it.

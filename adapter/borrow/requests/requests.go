@@ -22,6 +22,8 @@ type Options struct {
 	// Replay delivers raw to the debuggee's port that stands for the target's, records what comes of it in rec, and returns when that is
 	// over. If nil, nothing can be replayed.
 	Replay func(ctx context.Context, port uint16, raw []byte, rec *Recording) error
+	// Control does something with requests that come. If nil, nothing can be done.
+	Control Control
 }
 
 // Log keeps the last requests. It has no goroutine.

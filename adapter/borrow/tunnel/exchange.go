@@ -21,7 +21,8 @@ type asker interface {
 }
 
 // exchange is one request and its response. It is a joint of two ends, its front and its back. Its goroutines are the
-// joint's, and one that watches for a debuggee that hangs; run waits for them.
+// joint's, one that watches for a debuggee that hangs, and one that watches for the debugger while it has a probe; run waits for
+// them.
 type exchange struct {
 	tunnel  *Tunnel
 	header  wire.Header
@@ -61,13 +62,15 @@ const (
 func (x *exchange) run(ctx context.Context) (keep bool, err error) {
 	x.tunnel.delivered.Add(1)
 	x.rec.Went(WentDebuggee, "")
-	defer x.tunnel.inside.remove(x.tunnel.inside.add(x))
 	x.response = response{from: x.leg, method: x.request.Method, switched: x.goRaw}
 	watching, unwatch := context.WithCancel(ctx)
 	x.unwatch = unwatch
 	var watch sync.WaitGroup
 	if d := x.tunnel.HangTimeout; d > 0 {
 		watch.Go(func() { x.tunnel.gate.watch(watching, d, &x.moved, x.hang) })
+	}
+	if x.header.Probe {
+		watch.Go(func() { x.tunnel.gate.watchProbe(watching, x.hang) })
 	}
 	stats, err := splice.Join(ctx, front{x}, back{x}, splice.Options{HalfClosedIdle: -1})
 	unwatch()
@@ -109,9 +112,14 @@ func (x *exchange) isSwitched() bool {
 // fail tells the asker that there will be no answer.
 func (x *exchange) fail() error {
 	failure := x.tunnel.Fallback.closed(x.request)
-	if x.answering.Load() == hung {
+	switch late := x.answering.Load() == hung; {
+	case late && x.header.Probe:
+		failure.Text = "podstep: the debugger stopped, or the debuggee was slow to answer a probe"
+	case late:
 		failure = x.tunnel.Fallback.hung(x.request, x.tunnel.HangTimeout)
 	}
+	// A probe has no effect but its answer.
+	failure.Fallback = failure.Fallback || x.header.Probe
 	x.told = true
 	where := WentNobody
 	if failure.Fallback {

@@ -243,6 +243,7 @@ func readRequest(in *bufio.Reader) (*http.Request, error) {
 
 // tape records one request.
 type tape struct {
+	id                uint64
 	mu                sync.Mutex
 	header            wire.Header
 	request, response []byte
@@ -260,7 +261,7 @@ type tapes struct {
 func (r *tapes) Begin(h wire.Header) Recording {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.list = append(r.list, &tape{header: h})
+	r.list = append(r.list, &tape{id: uint64(len(r.list) + 1), header: h})
 	return r.list[len(r.list)-1]
 }
 
@@ -276,6 +277,7 @@ func (p *tape) add(what func()) {
 	what()
 }
 
+func (p *tape) ID() uint64             { return p.id }
 func (p *tape) Request(b []byte)       { p.add(func() { p.request = append(p.request, b...) }) }
 func (p *tape) Response(b []byte)      { p.add(func() { p.response = append(p.response, b...) }) }
 func (p *tape) Went(where, why string) { p.add(func() { p.went = append(p.went, where+": "+why) }) }

@@ -21,6 +21,9 @@ type Pause struct {
 	Patience time.Duration
 }
 
+// passes says that what comes while the debugger is stopped goes to the target at once.
+func (p Pause) passes() bool { return p.Policy != wire.PauseHold && p.Policy != wire.PauseReject }
+
 // errReject says that a request is to be answered 503.
 var errReject = errors.New("rejected: the debugger is stopped")
 

@@ -12,13 +12,16 @@ type Recorder interface {
 // Recording is one request and its response. Its methods are called from at most two goroutines at once, one for the
 // request's side and one for the response's; End is the last call of all. None may block; bytes are copied if they are kept.
 type Recording interface {
+	// ID is the request's number for people, 0 when nothing is recorded.
+	ID() uint64
 	// Request has the next bytes that the client sent, as far as they came: of a request that went to the target, its head
 	// and what came with it. From the request's side.
 	Request(b []byte)
 	// Response has the next bytes of the answer: of the debuggee, or of podstep itself. From the response's side.
 	Response(b []byte)
-	// Went says who answers, one of the Went* words, and why if it is not the debuggee. It is called once when that is decided,
-	// and again when the debuggee got the request and did not answer: the last word counts. From the response's side.
+	// Went says who answers, one of the Went* words, and why if it is not the debuggee. It is called when a rule has the request
+	// wait, when it is decided where it goes, and again when the debuggee got it and did not answer: the last word counts. From the
+	// response's side.
 	Went(where, why string)
 	// End says that it is over, and what cut it short, or nil.
 	End(err error)
@@ -32,8 +35,12 @@ const (
 	WentCopy = "copy"
 	// WentTarget : the debuggee did not get it, or did not answer and it may fall back; the target answers.
 	WentTarget = "target"
-	// WentNobody : the client is told of a failure, 502 or 504 by the agent, 503 by podstep.
+	// WentNobody : the client is told of a failure, 502 or 504 by the agent, 503 or what a rule says by podstep.
 	WentNobody = "nobody"
+	// WentHeld : a rule has it wait for somebody; nobody has it yet.
+	WentHeld = "held"
+	// WentDelayed : a rule has it wait for a while; nobody has it yet.
+	WentDelayed = "delayed"
 )
 
 func (t *Tunnel) record(h wire.Header) Recording {
@@ -46,6 +53,7 @@ func (t *Tunnel) record(h wire.Header) Recording {
 // unrecorded keeps nothing.
 type unrecorded struct{}
 
+func (unrecorded) ID() uint64          { return 0 }
 func (unrecorded) Request([]byte)      {}
 func (unrecorded) Response([]byte)     {}
 func (unrecorded) Went(string, string) {}

@@ -115,8 +115,8 @@ func TestReplayIsARequestOfItsOwn(t *testing.T) {
 			t.Errorf("delivered %+v", got)
 		}
 	}
-	if len(asked) != 3 || d.conns.Load() != 3 || len(tn.Inside()) != 0 {
-		t.Errorf("%d deliveries over %d connections, %d inside", len(asked), d.conns.Load(), len(tn.Inside()))
+	if len(asked) != 3 || d.conns.Load() != 3 {
+		t.Errorf("%d deliveries over %d connections", len(asked), d.conns.Load())
 	}
 }
 

@@ -46,14 +46,19 @@ type Tunnel struct {
 	// NotHTTP2 is told of a port of the target's at which the debuggee does not speak HTTP/2, as its client and the target do. It must not
 	// block. If nil, nobody is told.
 	NotHTTP2 func(port uint16, err error)
-	// Recorder hears of every request. If nil, nothing is recorded.
+	// Recorder hears of every request. If nil, nothing is recorded, and held requests have no ids to release them by.
 	Recorder Recorder
+	// Holding is told of each request that a rule holds, and Released how it went on. They must not block. If nil, nobody is told.
+	Holding  func(Held)
+	Released func(Held, Release)
 
 	gate      gate
-	inside    inside
+	rules     rules
+	held      held
 	delivered atomic.Int64
 	refused   atomic.Int64
 	rejected  atomic.Int64
+	failed    atomic.Int64
 	replays   atomic.Uint32
 }
 
@@ -62,7 +67,9 @@ type Counts struct {
 	// Delivered ones reached the debuggee; Refused ones went on to the target; Rejected ones were answered 503, because the
 	// debugger was stopped.
 	Delivered, Refused, Rejected int64
-	// Held ones wait at this moment for the debugger to go on.
+	// Failed ones were answered as a rule or a person wanted.
+	Failed int64
+	// Held ones wait at this moment for the debugger to go on, or for somebody to release them.
 	Held int64
 }
 
@@ -72,7 +79,9 @@ func (t *Tunnel) SetPaused(paused bool) { t.gate.set(paused) }
 
 // Counts may be called at any time.
 func (t *Tunnel) Counts() Counts {
-	return Counts{Delivered: t.delivered.Load(), Refused: t.refused.Load(), Rejected: t.rejected.Load(), Held: t.gate.held()}
+	return Counts{
+		Delivered: t.delivered.Load(), Refused: t.refused.Load(), Rejected: t.rejected.Load(), Failed: t.failed.Load(), Held: t.gate.held() + t.held.count(),
+	}
 }
 
 // Port returns the debuggee's port for one of the target's, and whether it has one.

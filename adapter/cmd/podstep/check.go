@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,8 +22,8 @@ func (p *podstep) checkCommand() *cobra.Command {
 		Short: "Say what is wrong with a launch.json or a \"mirror\" block",
 		Long: `check reads a launch.json, or a file that is one configuration or one "mirror" block, and prints everything that is wrong
 with it, each with its line and column. Of a launch.json it looks at the configurations of type podstep and at those that have a "mirror" block.
-It says every filter of requests in words; with --request also whether it matches the request in that file, as it is sent or written by hand,
-and which conditions decide. FILE may be - for standard input. The exit status is 1 when there is a problem, not when a request does not match.`,
+It says every filter of requests and every rule in words; with --request also whether it matches the request in that file, as it is sent or
+written by hand, and which conditions decide. FILE may be - for standard input. The exit status is 1 when there is a problem, not when a request does not match.`,
 		Example: `  podstep check .vscode/launch.json
   podstep check --request request.http .vscode/launch.json
   podstep check -o json mirror.json`,
@@ -48,14 +49,19 @@ func (p *podstep) check(path, requestPath string) error {
 	}
 	report := config.Check(text)
 	filters := explain(report.Filters, request)
+	rules := explainRules(report.Rules, request)
 	if p.output == "json" {
 		err = p.printJSON(p.out, struct {
 			File string `json:"file"`
 			config.Report
-			Filters []explained `json:"filters,omitempty"`
-		}{path, report, filters})
+			Filters []explained     `json:"filters,omitempty"`
+			Rules   []explainedRule `json:"rules,omitempty"`
+		}{path, report, filters, rules})
 	} else if err = p.printReport(path, report); err == nil {
-		err = p.printFilters(path, filters, request)
+		if len(filters) > 0 || len(rules) == 0 {
+			err = p.printFilters(path, filters, request)
+		}
+		err = errors.Join(err, p.printExplained(path, rules, request))
 	}
 	if err == nil && len(report.Problems) > 0 {
 		return exitStatus(statusFault)

@@ -32,7 +32,7 @@ func (p *podstep) requestsCommand() *cobra.Command {
 	f := &requestsFlags{}
 	cmd := &cobra.Command{
 		Use:   "requests [-f] [--session SESSION] [ID]",
-		Short: "List, show and replay the requests that came to your sessions",
+		Short: "List, show, replay and release the requests that came to your sessions",
 		Long: `requests lists the HTTP requests that came to the sessions of this user on this machine: the last 200 of each, where each went and why.
 With an ID it shows that request and its response. Secrets are masked, except with --unmasked. The log is in the session's memory
 and goes with it.`,
@@ -41,7 +41,8 @@ and goes with it.`,
   podstep requests show 12 -o http > pay.http
   podstep requests replay 12
   podstep requests replay 12 --edit pay.http
-  podstep requests -o har > shop.har`,
+  podstep requests -o har > shop.har
+  podstep requests deliver 17`,
 		DisableFlagsInUseLine: true,
 		Args:                  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -52,7 +53,7 @@ and goes with it.`,
 		},
 	}
 	cmd.PersistentFlags().StringVar(&f.session, "session", "", "only the `session` of this name, or of this target (default all)")
-	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on and tell of each request when it is over")
+	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on and tell of each request when it is over, or held; of sessions that begin later, too")
 	unmasked := func(c *cobra.Command) { c.Flags().BoolVar(&f.unmasked, "unmasked", false, "show secrets, too") }
 	unmasked(cmd)
 	cmd.Flags().StringVarP(&f.output, "output", "o", "text", "form of the list: text, json or har")
@@ -75,7 +76,7 @@ With --edit it sends what FILE has, in the form of "show ID -o http"; what is ma
 	}
 	replay.Flags().StringVarP(&f.output, "output", "o", "text", "form of the answer: text or json")
 	replay.Flags().StringVar(&f.edit, "edit", "", "send what this `file` has (- for standard input)")
-	for _, c := range []*cobra.Command{show, replay} {
+	for _, c := range append(p.releaseCommands(f), show, replay) {
 		c.RunE = faulty(c.RunE)
 		cmd.AddCommand(c)
 	}
@@ -95,6 +96,11 @@ func (p *podstep) checkForm(f *requestsFlags, forms ...requests.Form) error {
 
 func (f *requestsFlags) secrets() requests.Secrets { return requests.Secrets(f.unmasked) }
 
+// means says whether a session is meant.
+func (f *requestsFlags) means(s local.Session) bool {
+	return f.session == "" || f.session == s.ID || f.session == s.Target
+}
+
 // sessions asks the sessions of this machine that are meant, the oldest first. The caller closes them.
 func (f *requestsFlags) sessions(ctx context.Context) ([]*local.Client, error) {
 	var all []*local.Client
@@ -105,7 +111,7 @@ func (f *requestsFlags) sessions(ctx context.Context) ([]*local.Client, error) {
 		if err != nil {
 			continue // it is over, or it hangs
 		}
-		if f.session != "" && f.session != c.About.ID && f.session != c.About.Target {
+		if !f.means(c.About) {
 			c.Close()
 			continue
 		}
@@ -142,11 +148,15 @@ func (f *requestsFlags) one(ctx context.Context, all []*local.Client, id uint64)
 	case 1:
 		return having[0], nil
 	}
-	var names []string
-	for _, c := range having {
-		names = append(names, fmt.Sprintf("%s (%s)", c.About.ID, c.About.Target))
+	return nil, usage("several sessions have a request %d; choose one with --session: %s", id, strings.Join(names(having), ", "))
+}
+
+// names are those of sessions, for people.
+func names(all []*local.Client) (list []string) {
+	for _, c := range all {
+		list = append(list, fmt.Sprintf("%s (%s)", c.About.ID, c.About.Target))
 	}
-	return nil, usage("several sessions have a request %d; choose one with --session: %s", id, strings.Join(names, ", "))
+	return list
 }
 
 // withRequest calls do with the session that has the request of that id.

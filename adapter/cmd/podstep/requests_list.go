@@ -3,16 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"sync"
 	"text/tabwriter"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"podstep.dev/adapter/borrow/requests"
 	"podstep.dev/adapter/borrow/requests/local"
@@ -38,15 +34,15 @@ func (p *podstep) listRequests(ctx context.Context, f *requestsFlags) error {
 	if f.follow && f.output == "har" {
 		return usage("-f and -o har exclude each other: an archive has an end")
 	}
+	if f.follow {
+		return p.followRequests(ctx, f)
+	}
 	all, err := f.sessions(ctx)
 	if err != nil {
 		return err
 	}
 	defer closeAll(all)
-	switch {
-	case f.follow:
-		return p.followRequests(ctx, f, all)
-	case f.output == "har":
+	if f.output == "har" {
 		return p.printArchive(ctx, f, all)
 	}
 	var lists []sessionRequests
@@ -99,47 +95,6 @@ func (p *podstep) printRequests(lists []sessionRequests) error {
 		return err
 	}
 	return table.Flush()
-}
-
-// followRequests tells of what came and of each request when it is over, until the sessions are or the person has enough.
-func (p *podstep) followRequests(ctx context.Context, f *requestsFlags, all []*local.Client) error {
-	var (
-		group errgroup.Group
-		mu    sync.Mutex // one line at a time
-	)
-	several := len(all) > 1
-	if f.output != "json" {
-		printRow(p.out, several, "", pad("SESSION", 0), padded(requestHead()))
-	}
-	for _, c := range all {
-		told := map[uint64]bool{}
-		group.Go(func() error {
-			err := c.Follow(ctx, 0, func(change local.Change) error {
-				mu.Lock()
-				defer mu.Unlock()
-				for _, r := range change.Requests {
-					switch {
-					case f.output == "json":
-						if err := p.printJSONLine(sessionRequest{c.About.ID, r}); err != nil {
-							return err
-						}
-					case r.Done && !told[r.ID]:
-						told[r.ID] = true
-						printRow(p.out, several, "", pad(c.About.ID, 0), padded(requestCells(r)))
-					}
-				}
-				if change.Lost > 0 {
-					fmt.Fprintf(p.errs, "podstep: %d more came, too fast to be shown\n", change.Lost)
-				}
-				return nil
-			})
-			if errors.Is(err, local.ErrGone) || ctx.Err() != nil {
-				return nil
-			}
-			return err
-		})
-	}
-	return group.Wait()
 }
 
 func requestHead() []string {

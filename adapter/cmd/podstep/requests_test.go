@@ -38,11 +38,7 @@ func sessionsHere(t *testing.T) string {
 // startSession serves a session whose debuggee answers a replay with what it got.
 func startSession(t *testing.T, runtime, name, target string) (*requests.Log, *local.Server) {
 	t.Helper()
-	dir := filepath.Join(runtime, "podstep", name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	log := requests.New(requests.Options{Replay: func(_ context.Context, _ uint16, raw []byte, rec *requests.Recording) error {
+	return startSessionWith(t, runtime, name, target, requests.Options{Replay: func(_ context.Context, _ uint16, raw []byte, rec *requests.Recording) error {
 		if strings.Contains(string(raw), "/refused") {
 			return errors.New("connection refused")
 		}
@@ -50,6 +46,15 @@ func startSession(t *testing.T, runtime, name, target string) (*requests.Log, *l
 		rec.Response(fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(raw), raw))
 		return nil
 	}})
+}
+
+func startSessionWith(t *testing.T, runtime, name, target string, opts requests.Options) (*requests.Log, *local.Server) {
+	t.Helper()
+	dir := filepath.Join(runtime, "podstep", name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	log := requests.New(opts)
 	s, err := local.Serve(t.Context(), dir, local.Session{Target: target, Mode: "steal"}, log, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
@@ -248,16 +253,121 @@ func (f *followed) over() {
 }
 
 func TestFollowTellsOfEachRequestWhenItIsOver(t *testing.T) {
-	l, session := startSession(t, sessionsHere(t), "1", "process/1")
+	runtime := sessionsHere(t)
+	l, session := startSession(t, runtime, "1", "process/1")
 	fill(l)
-	f := follow(t.Context(), t, "requests -f")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	f := follow(ctx, t, "requests -f")
 	f.until("   2 ")
 	came(l, "GET /new HTTP/1.1\r\nHost: shop\r\n\r\n", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", requests.Debuggee, "", nil)
 	f.until("   4       GET       /new")
-	go func() { _ = session.Close() }()
-	f.over()
+	held := l.Begin(wire.Header{Port: 80, Protocol: wire.HTTP1})
+	held.Request([]byte("GET /held HTTP/1.1\r\nHost: shop\r\n\r\n"))
+	held.Went(requests.Held, "a rule")
+	f.until("/held")
+	f.until("held: a rule\n")
 	if strings.Contains(f.seen.String(), "/slow") {
 		t.Errorf("a request that is not over: %s", f.seen.String())
+	}
+	// The session ends, and another one begins.
+	_ = session.Close()
+	l, _ = startSession(t, runtime, "2", "process/2")
+	came(l, "GET /later HTTP/1.1\r\nHost: shop\r\n\r\n", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", requests.Debuggee, "", nil)
+	f.until("\nSESSION")
+	f.until("\n2   ")
+	f.until("/later")
+	cancel()
+	f.over()
+}
+
+func TestFollowWaitsForTheFirstSession(t *testing.T) {
+	runtime := sessionsHere(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	f := follow(ctx, t, "requests -f --session process/2")
+	other, _ := startSession(t, runtime, "1", "process/1")
+	fill(other)
+	l, _ := startSession(t, runtime, "2", "process/2")
+	came(l, "GET /first HTTP/1.1\r\nHost: shop\r\n\r\n", "", requests.Target, "", nil)
+	f.until("/first")
+	cancel()
+	f.over()
+	if strings.Contains(f.seen.String(), "/pay") || strings.Contains(f.seen.String(), "SESSION") {
+		t.Errorf("another session's: %s", f.seen.String())
+	}
+}
+
+// made is a session's control that a test looks into.
+type made struct {
+	rules    []requests.Rule
+	released []string
+}
+
+func (m *made) Rules() []requests.Rule { return m.rules }
+
+func (m *made) SetRules(text []byte) error {
+	if strings.Contains(string(text), "brake") {
+		return errors.New("unknown value")
+	}
+	m.rules = []requests.Rule{}
+	return nil
+}
+
+func (m *made) AddRule(text []byte) error {
+	m.rules = append([]requests.Rule{{Rule: text, Words: "break on " + string(text), Met: int64(len(m.rules))}}, m.rules...)
+	return nil
+}
+
+func (m *made) Release(id uint64, r requests.Release) error {
+	if len(m.released) == 3 {
+		return errors.New("the request is not held (any more)")
+	}
+	m.released = append(m.released, fmt.Sprintf("%d %s %d %s", id, r.Action, r.Status, r.Body))
+	return nil
+}
+
+func TestRulesAreListedAndChanged(t *testing.T) {
+	m := &made{rules: []requests.Rule{}}
+	startSessionWith(t, sessionsHere(t), "1", "process/1", requests.Options{Control: m})
+	c := newCall(0, nil)
+	if out := c.mustRun(t, "rules"); out != "" || c.stderr.String() != "podstep: there are no rules\n" {
+		t.Errorf("%q %q", out, c.stderr.String())
+	}
+	newCall(0, nil).mustRun(t, `rules add {"a":1}`)
+	if out := newCall(0, nil).mustRun(t, `rules add --session process/1 {}`); out != "RULE   MET   WHAT\n1      1     break on {}\n2      0     break on {\"a\":1}\n" {
+		t.Errorf("%q", out)
+	}
+	if out := newCall(0, nil).mustRun(t, "rules -o json"); !strings.Contains(out, `"words": "break on {}"`) {
+		t.Errorf("%q", out)
+	}
+	file := filepath.Join(t.TempDir(), "rules.json")
+	if err := os.WriteFile(file, []byte(`[{"action": "brake"}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c = newCall(0, nil)
+	if status := c.execute(t.Context(), []string{"rules", "set", file}); status != statusUsage || !strings.Contains(c.stderr.String(), "unknown value") {
+		t.Errorf("status %d, %q", status, c.stderr.String())
+	}
+	newCall(0, nil).mustRun(t, "rules clear")
+	if len(m.rules) != 0 {
+		t.Errorf("left %v", m.rules)
+	}
+}
+
+func TestHeldRequestsAreReleased(t *testing.T) {
+	m := &made{}
+	l, _ := startSessionWith(t, sessionsHere(t), "1", "process/1", requests.Options{Control: m})
+	fill(l)
+	for _, args := range []string{"requests deliver 1", "requests target 2", "requests fail 3 --status 418 --body {}"} {
+		newCall(0, nil).mustRun(t, args)
+	}
+	if want := []string{"1 deliver 0 ", "2 target 0 ", "3 fail 418 {}"}; !cmp.Equal(m.released, want) {
+		t.Errorf("released %q, want %q", m.released, want)
+	}
+	c := newCall(0, nil)
+	if status := c.execute(t.Context(), []string{"requests", "deliver", "1"}); status != statusFault || !strings.Contains(c.stderr.String(), "[podstep-6013]") || !strings.Contains(c.stderr.String(), "not held") {
+		t.Errorf("status %d, %q", status, c.stderr.String())
 	}
 }
 
@@ -275,7 +385,7 @@ func TestRequestsNeedASession(t *testing.T) {
 	runtime := sessionsHere(t)
 	_, session := startSession(t, runtime, "1", "process/1")
 	_ = session.Close()
-	for _, args := range []string{"requests", "requests -f", "requests show 1", "requests replay 1"} {
+	for _, args := range []string{"requests", "rules", "requests show 1", "requests replay 1", "requests deliver 1"} {
 		c := newCall(0, nil)
 		if status := c.execute(t.Context(), strings.Fields(args)); status != statusFault || !strings.Contains(c.stderr.String(), "no session of yours runs on this machine [podstep-6010]") {
 			t.Errorf("%s: status %d, %q", args, status, c.stderr.String())

@@ -45,7 +45,7 @@ func dap(ctx context.Context, editor io.ReadWriteCloser, debugger string, log *z
 				return nil, err
 			}
 			opts := borrowing(log)
-			opts.Say, opts.OwnEnv = w.Say, w.OwnEnv
+			opts.Say, opts.OwnEnv, opts.Held = w.Say, w.OwnEnv, w.Held
 			return begin(ctx, m, opts)
 		},
 	})

@@ -12,12 +12,15 @@ import (
 // filterRef leads to the definition of a filter's object.
 const filterRef = "#/$defs/filter"
 
-// ofFilter is the schema of the key "filter".
+// ofFilter is the schema of the keys that are filters.
 func ofFilter(t reflect.Type) *jsonschema.Schema {
-	if t != reflect.TypeFor[config.Filter]() {
-		return nil
+	switch t {
+	case reflect.TypeFor[config.Filter]():
+		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", Enum: []any{"mine"}}, {Ref: filterRef}}}
+	case reflect.TypeFor[config.Only]():
+		return &jsonschema.Schema{AllOf: []*jsonschema.Schema{{Ref: filterRef}}}
 	}
-	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", Enum: []any{"mine"}}, {Ref: filterRef}}}
+	return nil
 }
 
 // filterDefinitions are the definitions that filterRef needs, itself among them. A filter holds filters, so it cannot be written out.

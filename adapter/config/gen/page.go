@@ -81,6 +81,9 @@ func properties(b *bytes.Buffer, path string, s *jsonschema.Schema) {
 		if each := p.Value.AdditionalProperties; each != nil && each.Properties != nil {
 			properties(b, name+".PORT.", each)
 		}
+		if items := p.Value.Items; items != nil && items.Properties != nil {
+			properties(b, name+"[].", items)
+		}
 	}
 }
 
@@ -112,7 +115,7 @@ func terms(s *jsonschema.Schema, required bool) string {
 // kind is a type in a person's words.
 func kind(s *jsonschema.Schema) string {
 	switch {
-	case s.Ref != "":
+	case s.Ref != "", len(s.AllOf) > 0:
 		return "object"
 	case len(s.OneOf) > 0:
 		return kind(s.OneOf[0]) + " or " + kind(s.OneOf[1])

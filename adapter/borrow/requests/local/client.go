@@ -46,7 +46,7 @@ func Dial(ctx context.Context, dir string) (*Client, error) {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		_ = os.Remove(path)
 	}
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, fs.ErrNotExist) {
 		err = ErrGone
 	}
 	return nil, err

@@ -93,6 +93,10 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /follow", s.follow)
 	mux.HandleFunc("GET /requests/{id}", s.show)
 	mux.HandleFunc("POST /requests/{id}/replay", s.replay)
+	mux.HandleFunc("POST /requests/{id}/release", s.release)
+	mux.HandleFunc("GET /rules", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.log.Control().Rules()) })
+	mux.HandleFunc("PUT /rules", s.rule)
+	mux.HandleFunc("POST /rules", s.rule)
 	return mux
 }
 
