@@ -102,6 +102,9 @@ func (x *h2exchange) first(s *h2stream) (h2.Frame, error) {
 	if d := x.tunnel.HangTimeout; d > 0 {
 		watch.Go(func() { x.tunnel.gate.watch(watching, d, &x.moved, func() { s.giveUp(errHung) }) })
 	}
+	if x.header.Probe {
+		watch.Go(func() { x.tunnel.gate.watchProbe(watching, func() { s.giveUp(errHung) }) })
+	}
 	f, err := s.read(x.ctx)
 	unwatch()
 	watch.Wait()
@@ -174,7 +177,7 @@ func (x *h2exchange) finish(s *h2stream) error {
 func (x *h2exchange) ask(s *h2stream) {
 	defer close(x.handed)
 	for taken := true; !x.isWhole(); {
-		f, err := x.in.Next()
+		f, err := x.next()
 		if err != nil {
 			x.giveUp(err)
 			return

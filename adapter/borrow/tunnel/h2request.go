@@ -55,6 +55,9 @@ type h2exchange struct {
 	// handed is closed when the request is with the debuggee whole, or is not taken there any more.
 	handed chan struct{}
 	asking sync.WaitGroup
+	// early is what was read of the request before it was decided about; reading has what is being read, nil when there is none.
+	early   []h2.Frame
+	reading chan h2read
 
 	mu sync.Mutex
 	// kept is what was sent of the request behind its head, unless that is long; whole says that it is all.
@@ -121,6 +124,21 @@ func (x *h2exchange) serve(c *client, stream *mux.Stream) error {
 	waiting, stop := context.WithCancelCause(x.ctx)
 	defer context.AfterFunc(c.gone, func() { stop(context.Cause(c.gone)) })()
 	defer stop(nil)
+	if x.header.Probe {
+		return x.serveProbe(c, stream)
+	}
+	ruled, err := x.tunnel.rule(waiting, x.header, x.rec, x.about(), func() ([]byte, bool) { return x.peek(waiting) })
+	switch {
+	case err != nil:
+		x.refuse(stream, err)
+		return nil
+	case ruled.answer != nil:
+		x.tunnel.failed.Add(1)
+		x.tunnel.logOf(x.header).Debug("failed a request")
+		return x.reply(stream, ruled.why, ruled.answer.Status, nil, ruled.answer.kind(), ruled.answer.text())
+	case ruled.through:
+		return x.deliver(c, stream)
+	}
 	switch err := x.tunnel.gate.pass(waiting, x.tunnel.Pause); {
 	case errors.Is(err, errReject):
 		x.tunnel.rejected.Add(1)
@@ -128,6 +146,15 @@ func (x *h2exchange) serve(c *client, stream *mux.Stream) error {
 		return x.reply(stream, errReject.Error(), 503, h2fields("retry-after", "1"), "text/plain; charset=utf-8", rejection)
 	case err != nil:
 		x.refuse(stream, err)
+		return nil
+	}
+	return x.deliver(c, stream)
+}
+
+// serveProbe serves a probe, as it is done with HTTP/1.
+func (x *h2exchange) serveProbe(c *client, stream *mux.Stream) error {
+	if stopped, _ := x.tunnel.gate.now(); stopped {
+		x.refuse(stream, paused("the debugger is stopped, and this is a probe"))
 		return nil
 	}
 	return x.deliver(c, stream)
@@ -191,7 +218,7 @@ func (x *h2exchange) reply(stream *mux.Stream, why string, status int, fields []
 // skip reads the rest of a request that podstep has answered.
 func (x *h2exchange) skip() error {
 	for !x.isWhole() {
-		f, err := x.in.Next()
+		f, err := x.next()
 		switch {
 		case err != nil:
 			return err
@@ -241,6 +268,9 @@ func (x *h2exchange) failure(err error) *wire.Failure {
 	var reset *h2.ResetError
 	fall := x.tunnel.Fallback
 	switch {
+	case errors.Is(err, errHung) && x.header.Probe:
+		// A probe has no effect but its answer.
+		return &wire.Failure{Status: 502, Fallback: true, Text: "podstep: the debugger stopped, or the debuggee was slow to answer a probe"}
 	case errors.Is(err, errHung):
 		return fall.hung(x.repeatable(), x.tunnel.HangTimeout)
 	case errors.Is(err, errUnprocessed), errors.Is(err, errLegOver):
