@@ -1,6 +1,8 @@
 package tunnel
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +10,7 @@ import (
 	"net/http"
 	"testing"
 
+	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
 	"podstep.dev/internal/h2"
@@ -16,7 +19,8 @@ import (
 )
 
 // servedH2 is a debuggee of net/http that speaks HTTP/2 with prior knowledge, and nothing else.
-func servedH2(t testing.TB, h http.HandlerFunc) *debuggee {
+// most, if given, is how many streams of a connection it takes at once.
+func servedH2(t testing.TB, h http.HandlerFunc, most ...int) *debuggee {
 	t.Helper()
 	l := listen(t)
 	d := &debuggee{addr: l.Addr().String()}
@@ -26,6 +30,12 @@ func servedH2(t testing.TB, h http.HandlerFunc) *debuggee {
 		}
 	}}
 	s.Protocols.SetUnencryptedHTTP2(true)
+	// A request that is not read leaves the others some of the connection's window.
+	s.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 256 << 10}
+	if len(most) > 0 {
+		s.HTTP2.MaxConcurrentStreams = most[0]
+	}
+	d.stop = func() { _ = s.Close() }
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(func() { _ = s.Close() })
 	return d
@@ -50,6 +60,16 @@ func (a *agentEnd) openH2(connection uint64, head []hpack.HeaderField, data []by
 		err = stream.CloseWrite()
 	}
 	return stream, err
+}
+
+// begin is a message's beginning.
+func begin(t testing.TB, head []hpack.HeaderField) []byte {
+	t.Helper()
+	b, err := h2.Begin(head, nil, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // h2outcome is what became of a request of HTTP/2.
@@ -128,4 +148,67 @@ func (o h2outcome) answered(t testing.TB, status, body string) {
 	if o.Refused != nil || o.Failed != nil || o.Err != nil || o.value(":status") != status || string(o.Body) != body {
 		t.Errorf("got %v, want %s with %d bytes %.80q", o, status, len(body), body)
 	}
+}
+
+// h2peer is a connection of a debuggee that does with each frame what it likes.
+type h2peer struct {
+	*http2.Framer
+	conn  *net.TCPConn
+	block bytes.Buffer
+	codec *hpack.Encoder
+}
+
+// rawH2 is a debuggee that says its settings on each connection and then calls serve.
+func rawH2(t *testing.T, serve func(p *h2peer), settings ...http2.Setting) *debuggee {
+	t.Helper()
+	return raw(t, func(conn *net.TCPConn, in *bufio.Reader) {
+		if _, err := io.ReadFull(in, make([]byte, len(http2.ClientPreface))); err != nil {
+			return
+		}
+		p := &h2peer{Framer: http2.NewFramer(conn, in), conn: conn}
+		p.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+		p.codec = hpack.NewEncoder(&p.block)
+		_ = p.WriteSettings(settings...)
+		serve(p)
+	})
+}
+
+// next is the next frame that is about a stream, other than a window's; nil at the connection's end.
+func (p *h2peer) next() http2.Frame {
+	for {
+		f, err := p.ReadFrame()
+		if err != nil {
+			return nil
+		}
+		if _, window := f.(*http2.WindowUpdateFrame); f.Header().StreamID != 0 && !window {
+			return f
+		}
+	}
+}
+
+// request reads a request to its end, and returns its head; nil at the connection's end.
+func (p *h2peer) request() (head *http2.MetaHeadersFrame) {
+	for {
+		switch f := p.next().(type) {
+		case nil:
+			return nil
+		case *http2.MetaHeadersFrame:
+			if head = f; f.StreamEnded() {
+				return head
+			}
+		case *http2.DataFrame:
+			if f.StreamEnded() {
+				return head
+			}
+		}
+	}
+}
+
+// say sends a header section.
+func (p *h2peer) say(id uint32, end bool, pairs ...string) {
+	p.block.Reset()
+	for _, f := range h2fields(pairs...) {
+		_ = p.codec.WriteField(f)
+	}
+	_ = p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p.block.Bytes(), EndHeaders: true, EndStream: end})
 }
