@@ -48,8 +48,9 @@ type owner struct {
 	borrow     Borrow
 	prepared   debugger.Prepared
 	running    *instance
-	generation int  // of launches
-	released   bool // nothing begins any more
+	stopped    time.Time // when the debugger said last that something stopped
+	generation int       // of launches
+	released   bool      // nothing begins any more
 	finished   bool
 	closing    bool // only the editor is still told
 	err        error

@@ -99,6 +99,9 @@ func (o *owner) start(ctx context.Context, a startDebugger) {
 		message: func(m dap.Message) {
 			o.inbox <- func(ctx context.Context) {
 				if o.running == r {
+					if m.Event == "stopped" {
+						o.stopped = time.Now()
+					}
 					o.do(ctx, o.session.fromDebugger(m))
 				}
 			}

@@ -112,6 +112,9 @@ func sayTLS(n uint64, why wire.Unread, where string) string {
 		wire.UnreadTLSMemory: "the agent has no memory for the TLS of more connections",
 	}
 	connections := count(n, "connection")
+	if why == wire.UnreadTLSRefused {
+		return fmt.Sprintf(`the target does not take the certificate of "client" in "tls": %s to %s`, connections, where)
+	}
 	if text, ok := failed[why]; ok {
 		return fmt.Sprintf("%s to %s failed: %s", connections, where, text)
 	}

@@ -185,7 +185,7 @@ func (v *conversation) begin() {
 		v.log.Debug("target", zap.Error(err))
 	}
 	if len(v.client.first()) == 0 && v.client.end == nil {
-		v.client.look(firstPatience, func(head []byte) bool { return len(head) > 0 })
+		v.client.look(v.patience(), func(head []byte) bool { return len(head) > 0 })
 	}
 	v.in.put(v.client.kept)
 	v.in.end = v.client.end

@@ -30,6 +30,8 @@ type secured struct {
 	below *carrier
 	// cut says of what is read here that it ended without close_notify, otherCut of what is written.
 	cut, otherCut *atomic.Bool
+	// target is set for the connection to the target.
+	target *unwrapped
 	// broken : an alert was sent about what came.
 	broken atomic.Bool
 }
@@ -43,6 +45,9 @@ func (s *secured) Read(b []byte) (int, error) {
 		s.cut.Store(s.below.ended.Load())
 	case isOurAlert(err):
 		s.broken.Store(true)
+	case isUntrusted(err) && s.target != nil && s.target.refused != nil:
+		// By TLS 1.3 that comes behind the handshake.
+		s.target.refused()
 	}
 	return n, err
 }

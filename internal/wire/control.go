@@ -193,7 +193,7 @@ const (
 	UnreadOld Unread = "old"
 )
 
-// Of connections to a port whose TLS is taken off ([SubscribeParams.TLS]), for sessions without filters, too. The first three ended; the others
+// Of connections to a port whose TLS is taken off ([SubscribeParams.TLS]), for sessions without filters, too. The first four ended; the others
 // stay encrypted and the target's.
 const (
 	// UnreadTLSUntrusted : the client does not trust the certificate that it was shown.
@@ -202,6 +202,8 @@ const (
 	UnreadTLSFailed Unread = "tls-failed"
 	// UnreadTLSExpired : the client's handshake took too long.
 	UnreadTLSExpired Unread = "tls-expired"
+	// UnreadTLSRefused : the target does not take the certificate that it is shown in place of the client's.
+	UnreadTLSRefused Unread = "tls-refused"
 	// UnreadTLSMutual : the target asks clients for a certificate, and there is none to show.
 	UnreadTLSMutual Unread = "tls-mutual"
 	// UnreadTLSTarget : the target did not finish its handshake: it speaks no TLS, or refuses what the client wants.

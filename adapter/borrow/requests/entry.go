@@ -34,6 +34,8 @@ type Summary struct {
 	// Went says where it went ([Debuggee], [Target], [Nobody] or, as long as it waits, [Held] or [Delayed]), Why says why.
 	Went string `json:"went,omitempty"`
 	Why  string `json:"why,omitempty"`
+	// Delivered is when the debuggee was given it, if it was.
+	Delivered time.Time `json:"delivered,omitzero"`
 	// Done says that it is over, Failed what it ended with, if not in order.
 	Done   bool   `json:"done"`
 	Failed string `json:"failed,omitempty"`
@@ -89,7 +91,7 @@ func (m Message) target() string {
 func (r record) summary(s Secrets) Summary {
 	sum := Summary{
 		ID: r.id, Came: r.came, Port: r.header.Port, Peer: r.header.From, Protocol: r.header.Protocol, TLS: r.header.TLS != nil,
-		Went: r.went, Why: r.why, Done: !r.over.IsZero(), Failed: r.failed, ReplayOf: r.replayOf,
+		Went: r.went, Why: r.why, Delivered: r.delivered, Done: !r.over.IsZero(), Failed: r.failed, ReplayOf: r.replayOf,
 		FirstByte: milliseconds(r.came, r.first), Took: milliseconds(r.came, r.over),
 	}
 	switch r.header.Protocol {

@@ -24,6 +24,7 @@ type record struct {
 	header            wire.Header
 	replayOf          uint64
 	came, first, over time.Time // first is the first byte of the response
+	delivered         time.Time // to the debuggee
 	went, why         string
 	failed            string // what it ended with, if not in order
 	dropped           bool   // it is not in the log any more
@@ -77,6 +78,9 @@ func (r *Recording) Went(where, why string) {
 	r.log.mu.Lock()
 	defer r.log.mu.Unlock()
 	r.record.went, r.record.why = where, why
+	if (where == Debuggee || where == Copy) && r.record.delivered.IsZero() {
+		r.record.delivered = time.Now()
+	}
 	r.changed()
 }
 
