@@ -78,6 +78,7 @@ type Borrow struct {
 	wants    wants
 	secrets  secrets
 	tlsTold  sync.Map // ports of which it was said that the debuggee does not speak TLS there
+	h2Told   sync.Map // ports of which it was said that the debuggee does not speak HTTP/2 there
 	existing existing
 	env      map[string]string
 	group    errgroup.Group
