@@ -93,6 +93,15 @@ func (f *Flow) TryTake(n int) bool {
 	return true
 }
 
+// TakeSome takes at most n bytes of the connection's window alone, without waiting, and returns how many.
+func (f *Flow) TakeSome(n int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n = int(max(min(int64(n), f.left), 0))
+	f.left -= int64(n)
+	return n
+}
+
 // Spend takes n bytes of the connection's window whether it has them or not: whoever sends them answers for that.
 func (f *Flow) Spend(n int) {
 	f.mu.Lock()
