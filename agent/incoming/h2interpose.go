@@ -39,7 +39,7 @@ const (
 // waits for the response, and one that sends the request if that is not whole at once.
 type interposer struct {
 	*conversation
-	server *width
+	server socket
 	// up goes to the target, down to the client.
 	up, down *way
 	// fromTarget is read by one goroutine.
@@ -155,7 +155,7 @@ func (v *conversation) preface() (n int, err error) {
 }
 
 // takeTarget connects to the target, or takes over the connection that there is with what was heard on it.
-func (v *conversation) takeTarget() (*width, []byte, error) {
+func (v *conversation) takeTarget() (socket, []byte, error) {
 	v.mu.Lock()
 	l := v.target
 	v.mu.Unlock()
@@ -169,7 +169,7 @@ func (v *conversation) takeTarget() (*width, []byte, error) {
 	v.mu.Lock()
 	v.target = nil
 	v.mu.Unlock()
-	return l.conn.(*width), l.heard, nil
+	return l.conn.(socket), l.heard, nil
 }
 
 // greets waits for the target's SETTINGS.
@@ -190,7 +190,7 @@ func (m *interposer) greets() bool {
 
 // noHTTP2 has all that comes go to one party: to the debuggee of a session that takes everything, else to the target, which has the
 // first began bytes already if there is a connection to it.
-func (v *conversation) noHTTP2(server *width, heard []byte, began int) error {
+func (v *conversation) noHTTP2(server socket, heard []byte, began int) error {
 	v.hasSpoken()
 	l := v.greeted
 	if st := v.all(); l == nil && st != nil {
@@ -215,7 +215,7 @@ func (v *conversation) noHTTP2(server *width, heard []byte, began int) error {
 
 // heardConn is a connection of which some was read already.
 type heardConn struct {
-	*width
+	socket
 	heard []byte
 }
 
@@ -225,7 +225,7 @@ func (c *heardConn) Read(p []byte) (int, error) {
 		c.heard = c.heard[n:]
 		return n, nil
 	}
-	return c.width.Read(p)
+	return c.socket.Read(p)
 }
 
 // serve passes on what comes, until the client has no more to say. The first bytes the target has already.
