@@ -26,10 +26,10 @@ import (
 
 // Times of a cell. What must not come is waited for, so they are short; what must come may take long.
 const (
-	hangTimeout = 250 * time.Millisecond
+	hangTimeout = 400 * time.Millisecond
 	holdFor     = 300 * time.Millisecond
 	// longer than both
-	stoppedFor = 600 * time.Millisecond
+	stoppedFor = 900 * time.Millisecond
 )
 
 // policies are a session's settings.
