@@ -191,6 +191,8 @@ const (
 	UnreadUpgrade Unread = "upgrade"
 	// UnreadOld : a mirror did not see its beginning.
 	UnreadOld Unread = "old"
+	// UnreadCrowded : the agent has as many connections as it may. Others that come meanwhile go to the target without it and are not counted.
+	UnreadCrowded Unread = "crowded"
 )
 
 // Of connections to a port whose TLS is taken off ([SubscribeParams.TLS]), for sessions without filters, too. The first four ended; the others
