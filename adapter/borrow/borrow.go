@@ -83,6 +83,7 @@ type Borrow struct {
 	wants    wants
 	secrets  secrets
 	tlsTold  sync.Map // ports of which it was said that TLS with the debuggee fails
+	h2Told   sync.Map // ports of which it was said that the debuggee does not speak HTTP/2 there
 	existing existing
 	// questions are what others ask, and what was given back; revocation is the last that was heard of, nil if there was none.
 	questions  questions

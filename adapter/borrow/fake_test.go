@@ -94,6 +94,8 @@ type fakePlace struct {
 	// attach says why Attach fails; refuse what a subscription is refused with.
 	attach error
 	refuse *wire.Refusal
+	// stuck is why the agent cannot end a subscription.
+	stuck error
 	// existing is how many connections each port had before.
 	existing int
 	// reset and kept are what it says of them when they are to be reset.
@@ -223,7 +225,9 @@ func (p *fakePlace) Subscribe(_ context.Context, s wire.SubscribeParams) (wire.S
 
 func (p *fakePlace) Unsubscribe(_ context.Context, u wire.UnsubscribeParams) error {
 	p.note("unsubscribe %d", u.ID)
-	return nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stuck
 }
 
 func (p *fakePlace) Paused(_ context.Context, s wire.PausedParams) error {

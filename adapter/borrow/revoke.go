@@ -24,20 +24,13 @@ func (b *Borrow) obey(revocations <-chan place.Revocation) {
 	}
 }
 
-// revoked obeys. A steal that cannot be ended in order ends with the session.
+// revoked obeys. It is remembered: a port that the program begins to serve later is not asked for.
 func (b *Borrow) revoked(r place.Revocation) {
-	b.mu.Lock()
-	holds := len(b.ports) > 0
-	b.mu.Unlock()
 	b.revocation.Store(&r)
-	if !holds {
-		b.say(fmt.Sprintf("%s of %s: this session steals nothing any more", r, b.target))
-		return
-	}
 	ports, err := b.yield(context.WithoutCancel(b.ctx), nil, r.String())
 	if err != nil {
-		b.log.Warn("what was revoked could not be given back in order", zap.Error(err))
-		b.end(r.Fault(b.target.String()))
+		b.log.Debug("nothing is to be given back", zap.Error(err))
+		b.say(fmt.Sprintf("%s of %s: this session steals nothing any more", r, b.target))
 		return
 	}
 	b.say(fmt.Sprintf("%s of %s: the target answers %s; the rest of the session goes on", r, b.target, portWords(ports)))

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"podstep.dev/adapter/config"
 	"podstep.dev/adapter/place"
@@ -179,14 +178,11 @@ func (b *Borrow) yield(ctx context.Context, ports []uint16, why string) ([]uint1
 	}
 	ctx, cancel := context.WithTimeout(ctx, yielding)
 	defer cancel()
-	var group errgroup.Group
+	var group sync.WaitGroup
 	for _, l := range links {
-		group.Go(func() error { return l.yield(ctx, ports, why) })
+		group.Go(func() { l.yield(ctx, ports, why) })
 	}
-	err = group.Wait()
-	if err != nil {
-		return nil, fmt.Errorf("release %s: %w", portWords(ports), err)
-	}
+	group.Wait()
 	left := b.wanted()
 	b.answer(ctx, b.questions.settle(func(o openQuestion) bool {
 		return !slices.ContainsFunc(o.Ports, func(p uint16) bool { return slices.Contains(left, p) })
@@ -231,36 +227,48 @@ func (b *Borrow) answer(ctx context.Context, settled []openQuestion, released bo
 	group.Wait()
 }
 
-// yield ends the link's subscriptions to ports. A link that ends meanwhile has none.
-func (l *link) yield(ctx context.Context, ports []uint16, why string) error {
+// yield ends the link's subscriptions to ports. When the agent does not do it in time, it does with the link, which is made again without them.
+func (l *link) yield(ctx context.Context, ports []uint16, why string) {
 	var gone []uint16
 	for _, port := range ports {
-		l.mu.Lock()
-		s := l.subscriptions[port]
-		l.mu.Unlock()
-		if s == nil {
-			continue
+		had, err := l.unsubscribe(ctx, port)
+		if err != nil && l.ctx.Err() == nil {
+			l.log.Warn("a port could not be released but by the end of the link", zap.Uint16("port", port), zap.Error(err))
+			l.end(fmt.Errorf("release port %d: %w", port, err))
 		}
-		select {
-		case <-s.done:
-		case <-l.ctx.Done():
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if had {
+			gone = append(gone, port)
 		}
-		if l.forget(port, s) == 0 {
-			continue
-		}
-		err := l.control.Unsubscribe(ctx, wire.UnsubscribeParams{ID: s.id})
-		if err != nil && l.ctx.Err() == nil && !errors.Is(err, syscall.ENOENT) {
-			return fmt.Errorf("%s: %w", l.place, err)
-		}
-		gone = append(gone, port)
 	}
 	if w, ok := l.place.(place.Witness); ok && len(gone) > 0 {
 		w.Yielded(gone, why)
 	}
-	return nil
+}
+
+// unsubscribe ends the subscription to a port, and says whether there was one.
+func (l *link) unsubscribe(ctx context.Context, port uint16) (had bool, err error) {
+	l.mu.Lock()
+	s := l.subscriptions[port]
+	l.mu.Unlock()
+	if s == nil {
+		return false, nil
+	}
+	select {
+	case <-s.done:
+	case <-l.ctx.Done():
+		return false, nil
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+	id := l.forget(port, s)
+	if id == 0 {
+		return false, nil
+	}
+	err = l.control.Unsubscribe(ctx, wire.UnsubscribeParams{ID: id})
+	if errors.Is(err, syscall.ENOENT) { // it has ended by itself
+		err = nil
+	}
+	return true, err
 }
 
 // forget takes a subscription out, and returns the agent's id of it: 0 if it has none, or if somebody else took it.

@@ -1,6 +1,7 @@
 package borrow
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -113,6 +114,21 @@ func TestReleasedPortIsNotAskedForByTheProgramAgain(t *testing.T) {
 	s.host.opts.Listening(t.Context(), 8080)
 	if n := countPrefix(a.all(), "steal 8080 "); n != 1 {
 		t.Errorf("subscribed %d times", n)
+	}
+}
+
+// TestAgentThatDoesNotReleaseLosesItsLink : with which all that it holds for the session ends.
+func TestAgentThatDoesNotReleaseLosesItsLink(t *testing.T) {
+	a := newPlace(t, "pod/a")
+	a.stuck = errors.New("the kernel says no")
+	s := mustBegin(t, newTarget(a), twoPorts)
+	if given, err := s.Yield(t.Context(), []uint16{80}); err != nil || !slices.Equal(given, []uint16{80}) {
+		t.Errorf("gave %v, %v", given, err)
+	}
+	s.saysSoon("pod/a is back after ")
+	heard := a.all()
+	if heard = heard[slices.Index(heard, "over"):]; countPrefix(heard, "steal 80 ") != 0 || countPrefix(heard, "steal 81 ") != 1 {
+		t.Errorf("the link that came back asked %q, want port 81 alone", heard)
 	}
 }
 

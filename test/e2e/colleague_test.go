@@ -225,3 +225,35 @@ func (s *stage) annotateAs(token string, pod *corev1.Pod) {
 		s.t.Errorf("a developer wrote the annotation by pods/ephemeralcontainers (%v)", err)
 	}
 }
+
+// TestColleagueIsAskedByAJobElsewhere : the agent has a pod of its own in another namespace, and nobody answers for a while.
+func TestColleagueIsAskedByAJobElsewhere(t *testing.T) {
+	t.Parallel()
+	s, tools := newStage(t), newStage(t)
+	s.deploy(shop{})
+	s.service("shop", "shop")
+	c := s.customer("http://shop")
+	bob := s.colleague("bob")
+	d := s.launched(s.mirror("deployment/shop", map[string]any{"agent": map[string]any{"kind": "job", "namespace": tools.ns, "linger": 0}}))
+	s.await(c, "alice's debuggee answers", time.Now(), visit.By("debuggee"))
+	if out, status := bob.said("ask", "deployment/shop"); status != 1 || !strings.Contains(out, "podstep-6021") {
+		t.Errorf("without the agent's namespace bob is told %q, exit status %d", out, status)
+	}
+	if out, status := bob.said("ask", "deployment/shop", "--agent-namespace", tools.ns, "--wait", "2s"); status != 4 || !strings.Contains(out, "did not answer") {
+		t.Errorf("bob is told %q, exit status %d", out, status)
+	}
+	s.asked(d)
+	released := s.colleague("carl").asks("--agent-namespace", tools.ns)
+	s.asked(d)
+	gave := time.Now()
+	if out, status := s.said("yield"); status != 0 || !strings.Contains(out, "released port 80 of deployment/shop") {
+		t.Errorf("alice is told %q, exit status %d", out, status)
+	}
+	if a := <-released; a.status != 0 {
+		t.Errorf("carl is told %q, exit status %d", a.out, a.status)
+	}
+	s.await(c, "the target answers", gave, visit.By("target"))
+	s.disconnect(d)
+	s.cleared()
+	tools.cleared()
+}
