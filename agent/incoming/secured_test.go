@@ -374,3 +374,63 @@ func TestConnectionThatStaysTLSTakesNoMemoryOfIt(t *testing.T) {
 		}
 	}
 }
+
+// full is TLS over a connection whose other end does not read, and has no more room.
+func full(t *testing.T) (s *secured, reader *net.TCPConn) {
+	t.Helper()
+	web := authority.New(t).Issue("web", "web.test")
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	conn, err := net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := l.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = conn.Close(), accepted.Close() })
+	shaken := make(chan error, 1)
+	go func() { shaken <- tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).Handshake() }()
+	below := &carrier{width: NewMemory(16<<20, 256, nil).width(accepted)}
+	s = &secured{Conn: tls.Server(below, &tls.Config{Certificates: []tls.Certificate{web}}), below: below, cut: new(atomic.Bool), otherCut: new(atomic.Bool)}
+	if err := errors.Join(s.Handshake(), <-shaken); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n > 0; {
+		_ = accepted.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		n, _ = accepted.Write(make([]byte, 64<<10))
+	}
+	_ = accepted.SetWriteDeadline(time.Time{})
+	return s, conn
+}
+
+// TestCloseNotifyWaitsForWhatWasSentBefore : whoever reads slowly gets the end, too.
+func TestCloseNotifyWaitsForWhatWasSentBefore(t *testing.T) {
+	s, reader := full(t)
+	ended := make(chan error, 1)
+	go func() { ended <- s.CloseWrite() }()
+	select {
+	case err := <-ended:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(6 * time.Second): // package tls waits for 5
+	}
+	if _, err := io.Copy(io.Discard, reader); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCloseDoesNotWaitForWhoDoesNotRead(t *testing.T) {
+	s, _ := full(t)
+	began := time.Now()
+	_ = s.Close()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
