@@ -2,10 +2,12 @@
 
 VERSION := 0.1.0
 
-# Where what the tests need is put: dlv and staticcheck as test/tools/go.mod has them, and a Python with debugpy.
+# Where what the tests need is put: dlv, staticcheck and h2spec as test/tools/go.mod has them, and a Python with debugpy and clients of
+# HTTP/2 and gRPC.
 TOOLS   := build/tools
 VENV    := build/venv
 DEBUGPY := 1.8.22
+CLIENTS := httpx[http2]==0.28.1 grpcio==1.85.3
 
 # Flags of the tests, and of those in a cluster; SKIPS is a file of the tests that may be skipped (see test/report), empty: all may.
 # Of tests that failed, AGAIN may be run once more, alone; the report names them (see test/report).
@@ -43,7 +45,7 @@ test: build tools venv ## run all tests but those in a cluster: units, privilege
 	   if [ '$(PACKAGES)' = ./... ]; then (cd agent/image && run ./...); fi; } \
 	 | go run ./test/report $(if $(SKIPS),-allow '$(SKIPS)') -again $(AGAIN) -- go test -json $(TESTFLAGS) -race=$(RACE)
 
-tools: $(TOOLS)/dlv $(TOOLS)/staticcheck
+tools: $(TOOLS)/dlv $(TOOLS)/staticcheck $(TOOLS)/h2spec
 
 $(TOOLS)/dlv: test/tools/go.mod
 	@mkdir -p $(TOOLS)
@@ -55,13 +57,21 @@ $(TOOLS)/staticcheck: test/tools/go.mod
 	go build -C test/tools -o ../../$(TOOLS)/ honnef.co/go/tools/cmd/staticcheck
 	@touch $@
 
-# Without Python the tests with debugpy are skipped, and say so.
+$(TOOLS)/h2spec: test/tools/go.mod
+	@mkdir -p $(TOOLS)
+	go build -C test/tools -o ../../$(TOOLS)/ github.com/summerwind/h2spec/cmd/h2spec
+	@touch $@
+
+# Without Python the tests with debugpy are skipped, and say so; likewise those with its clients.
 venv:
 	@if [ ! -e $(VENV)/debugpy-$(DEBUGPY) ]; then \
 	   rm -rf $(VENV); \
 	   if python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check debugpy==$(DEBUGPY); \
 	   then touch $(VENV)/debugpy-$(DEBUGPY); \
 	   else rm -rf $(VENV); echo "make: no Python with venv and pip: tests with debugpy will be skipped" >&2; fi; fi
+	@if [ -e $(VENV)/bin/pip ] && [ "$$(cat $(VENV)/clients 2>/dev/null)" != '$(CLIENTS)' ]; then \
+	   if $(VENV)/bin/pip install --quiet --disable-pip-version-check $(patsubst %,'%',$(CLIENTS)); then echo '$(CLIENTS)' >$(VENV)/clients; \
+	   else echo "make: no httpx or grpcio: tests with these clients will be skipped" >&2; fi; fi
 
 lint: $(TOOLS)/staticcheck ## go vet, staticcheck, and the extension's checks where npm is
 	go vet ./...

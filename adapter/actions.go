@@ -32,6 +32,8 @@ type (
 	consult struct{ request dap.Message }
 	// followRequests lets session.requestsChanged follow whenever requests come or change.
 	followRequests struct{}
+	// settle gives stolen ports back, or answers no to who asks for them; session.consulted follows.
+	settle struct{ request dap.Message }
 	// lookInside asks which requests the debuggee has; session.looked follows, with the answer to the editor's request.
 	lookInside struct {
 		answer     dap.Message
@@ -63,6 +65,7 @@ func (report) isAction()         {}
 func (consult) isAction()        {}
 func (followRequests) isAction() {}
 func (lookInside) isAction()     {}
+func (settle) isAction()         {}
 func (setTimer) isAction()       {}
 func (stopTimer) isAction()      {}
 func (release) isAction()        {}

@@ -216,6 +216,8 @@ func (o *owner) do(ctx context.Context, actions []action) {
 			o.consult(ctx, a)
 		case followRequests:
 			o.followRequests(ctx)
+		case settle:
+			o.settle(ctx, a)
 		case lookInside:
 			o.lookInside(ctx, a)
 		case setTimer:

@@ -100,6 +100,7 @@ type Agent struct {
 	stay   *Stay
 	shares shares
 	ports  *incoming.Ports
+	asks   asks
 
 	mu       sync.Mutex
 	links    int
@@ -200,6 +201,7 @@ func (a *Agent) part(s *session) {
 		a.sessions = slices.Delete(a.sessions, i, i+1)
 	}
 	a.mu.Unlock()
+	a.asks.over(s)
 	linger, left := s.left()
 	switch {
 	case i < 0: // the session goes on over another link

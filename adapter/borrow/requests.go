@@ -35,6 +35,7 @@ func (b *Borrow) dig() {
 	b.tunnel.SetRules(tunnelRules(b.rules))
 	b.mu.Unlock()
 	b.tunnel.Holding, b.tunnel.Released = b.holding, b.releasedTo
+	b.tunnel.NotHTTP2 = b.sayNotHTTP2
 	b.tunnel.HangTimeout = time.Duration(incoming.HangTimeout) * time.Second
 }
 

@@ -43,6 +43,10 @@ type conversation struct {
 	seats map[*Subscriptions]uint64
 	// said is closed when nothing more is read of the client.
 	said chan struct{}
+	// spoken is closed when the client has said something that is no beginning of HTTP/2, taken when an HTTP/2 connection took the
+	// leg to the target over.
+	spoken, taken chan struct{}
+	hasSpoken     func()
 	// raw is where all that the client sends goes, once that is decided.
 	raw atomic.Pointer[rawParty]
 	// closing says that no further request is answered.
@@ -64,6 +68,8 @@ type conversation struct {
 	stream Stream
 	// dead says that all was reset.
 	dead bool
+	// h2 is the connection if it is one of HTTP/2.
+	h2 *interposer
 }
 
 // rawParty is a party that gets plain bytes.
@@ -96,7 +102,8 @@ func newTurn(r *http1.Request) *turn {
 
 // converse serves a connection of requests until it is over.
 func (c *connection) converse() {
-	v := &conversation{connection: c, seats: map[*Subscriptions]uint64{}, said: make(chan struct{})}
+	v := &conversation{connection: c, seats: map[*Subscriptions]uint64{}, said: make(chan struct{}), spoken: make(chan struct{}), taken: make(chan struct{})}
+	v.hasSpoken = sync.OnceFunc(func() { close(v.spoken) })
 	v.in.src, v.in.buffers = c.client.conn, c.memory.buffers
 	defer v.in.free()
 	stop := contextAfter(c.life, v.reset)
@@ -107,6 +114,7 @@ func (c *connection) converse() {
 		v.reset()
 	}
 	close(v.said)
+	v.hasSpoken()
 	v.part()
 	if spent {
 		v.drain()
@@ -121,6 +129,10 @@ func (v *conversation) read() error {
 	v.begin()
 	for {
 		req, err := v.head()
+		http2 := !v.asked.Load() && bytes.HasPrefix(v.in.bytes(), []byte("PRI *"))
+		if !http2 {
+			v.hasSpoken()
+		}
 		switch end := v.in.end; {
 		case errors.Is(end, io.EOF) && v.nothing():
 			v.part()
@@ -135,6 +147,8 @@ func (v *conversation) read() error {
 			return v.sendRaw()
 		case errors.Is(err, io.EOF) && v.nothing():
 			return nil
+		case http2:
+			return v.http2()
 		case err != nil:
 			v.log.Debug("no request", zap.Error(err))
 			if string(v.in.bytes()) != "\r\n" {

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
+	"time"
 
 	"podstep.dev/internal/http1"
 	"podstep.dev/internal/splice"
@@ -38,16 +40,23 @@ type leg struct {
 	turn *turn
 	// over says that nothing more comes of it.
 	over bool
+	// handed says that the connection is somebody else's, who has heard what was not passed on once gone is closed.
+	handed bool
+	heard  []byte
+	gone   chan struct{}
 }
 
 // newLeg starts to pass on what conn says. free is called when nothing of it is read any more.
 func (v *conversation) newLeg(conn splice.Conn, free func()) *leg {
-	l := &leg{conversation: v, conn: conn}
+	l := &leg{conversation: v, conn: conn, gone: make(chan struct{})}
 	l.in.src, l.in.buffers = conn, v.memory.buffers
 	v.others.Go(func() {
-		defer free()
+		defer close(l.gone)
 		defer l.in.free()
 		l.run()
+		if !l.isHanded() {
+			free()
+		}
 	})
 	return l
 }
@@ -158,6 +167,52 @@ func (l *leg) withdraw() bool {
 	return true
 }
 
+// hold keeps back what may be the beginning of an HTTP/2 server's words until the client says that it speaks that too.
+func (l *leg) hold() {
+	l.mu.Lock()
+	over := l.over || l.turn != nil || l.elsewhere || l.handed || l.raw.Load() != nil
+	l.mu.Unlock()
+	if over {
+		return
+	}
+	patience := time.NewTimer(settingsPatience)
+	defer patience.Stop()
+	select {
+	case <-l.spoken:
+	case <-l.taken:
+	case <-patience.C:
+	}
+}
+
+func (l *leg) isHanded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.handed
+}
+
+// handOver ends the leg, but not its connection, which is the caller's with what was heard on it. It returns false when it was used or
+// has ended.
+func (l *leg) handOver() bool {
+	l.mu.Lock()
+	may := !l.over && l.raw.Load() == nil
+	l.handed = may
+	l.mu.Unlock()
+	if !may {
+		return false
+	}
+	close(l.taken)
+	conn := l.conn.(socket)
+	_ = conn.SetReadDeadline(time.Unix(1, 0))
+	<-l.gone
+	_ = conn.SetReadDeadline(time.Time{})
+	if end := l.in.end; end != nil && !isTimeout(end) {
+		splice.Reset(conn)
+		conn.free()
+		return false
+	}
+	return true
+}
+
 // part tells the leg that the client has no more to say.
 func (l *leg) part() {
 	_ = l.conn.CloseWrite()
@@ -167,7 +222,15 @@ func (l *leg) part() {
 // run passes on what comes until it ends.
 func (l *leg) run() {
 	for {
-		if err := l.in.fill(); err != nil {
+		err := l.in.fill()
+		if err == nil && isSettings(l.in.bytes()) {
+			l.hold()
+		}
+		if l.isHanded() {
+			l.heard = slices.Clone(l.in.bytes())
+			return
+		}
+		if err != nil {
 			l.ended(err)
 			return
 		}
@@ -322,12 +385,15 @@ func (v *conversation) reset() {
 	was := v.dead
 	v.dead = true
 	legs := []*leg{v.target, v.greeted}
-	stream := v.stream
+	stream, h2 := v.stream, v.h2
 	v.mu.Unlock()
 	if was {
 		return
 	}
 	splice.Reset(v.client.conn)
+	if h2 != nil {
+		h2.hangUp()
+	}
 	for _, l := range legs {
 		if l != nil {
 			splice.Reset(l.conn)

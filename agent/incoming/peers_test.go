@@ -264,17 +264,6 @@ func TestRealUploadsRangesAndProxies(t *testing.T) {
 	}
 }
 
-func TestRealHTTP2PassesToTheTarget(t *testing.T) {
-	client := testpod.NewClient(t)
-	runServer(t, need(t, "node"), "-e", `require("http2").createServer((q, r) => r.end("target by " + q.httpVersion)).listen(80)`)
-	f := startFarEnd(t, Options{})
-	f.on(func(st *mux.Stream) { t.Errorf("offered: %+v", st.Header); refuse(st) })
-	f.stealRequests(t, "X-User: alice")
-	if got := runClient(t, client, "curl", "-sS", "--http2-prior-knowledge", "-H", "X-User: alice", "http://10.9.0.2/"); got != "target by 2.0" {
-		t.Errorf("%q", got)
-	}
-}
-
 // TestRealAgentOfTwentySockets asks 400 times, as fast as it can.
 func TestRealAgentOfTwentySockets(t *testing.T) {
 	client := testpod.NewClient(t)

@@ -18,6 +18,7 @@ import (
 type socket interface {
 	splice.Conn
 	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
 	Reset()
 	// free gives memory back. Neither Read nor Write may be called any more.
 	free()

@@ -93,6 +93,32 @@ func (f *Flow) TryTake(n int) bool {
 	return true
 }
 
+// TakeSome takes at most n bytes of the connection's window alone, without waiting, and returns how many.
+func (f *Flow) TakeSome(n int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n = int(max(min(int64(n), f.left), 0))
+	f.left -= int64(n)
+	return n
+}
+
+// Spend takes n bytes of the connection's window whether it has them or not: whoever sends them answers for that.
+func (f *Flow) Spend(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left -= int64(n)
+}
+
+// TryTake takes at most n bytes of the stream's window and the connection's, none when there are none.
+func (c *Credit) TryTake(n int) int {
+	c.flow.mu.Lock()
+	defer c.flow.mu.Unlock()
+	may := max(min(int64(n), c.left, c.flow.left), 0)
+	c.left -= may
+	c.flow.left -= may
+	return int(may)
+}
+
 // Grant adds to what may be sent on the stream.
 func (c *Credit) Grant(n uint32) error {
 	c.flow.mu.Lock()

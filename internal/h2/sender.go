@@ -55,6 +55,14 @@ func (s *Sender) SetTable(n uint32) {
 	s.fields.SetMaxDynamicTableSizeLimit(min(n, 4<<10))
 }
 
+// Forget has the peer's table of fields emptied by the next header section: it knows fields that this Sender did not send.
+func (s *Sender) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fields.SetMaxDynamicTableSize(0)
+	s.fields.SetMaxDynamicTableSize(4 << 10) // or the limit, if that is less
+}
+
 // Headers adds a header section, with CONTINUATION frames if it is long.
 func (s *Sender) Headers(id uint32, fields []hpack.HeaderField, end bool) {
 	s.mu.Lock()

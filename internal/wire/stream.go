@@ -45,7 +45,7 @@ type Header struct {
 	Connection uint64 `json:"connection,omitempty"`
 	// Request numbers the request in the link, from 1.
 	Request uint64 `json:"request,omitempty"`
-	// Protocol of a request: [HTTP1].
+	// Protocol of a request: [HTTP1] or [HTTP2].
 	Protocol string `json:"protocol,omitempty"`
 	// Probe says that the request is a probe, which the subscription wants delivered ([ProbesDebuggee]): while the debugger is
 	// stopped, it is refused.
@@ -67,6 +67,9 @@ type Answer struct {
 
 // HTTP1 is the protocol of requests of HTTP/1.0 and 1.1.
 const HTTP1 = "http/1"
+
+// HTTP2 is the protocol of requests of HTTP/2, each of which is a message of package h2.
+const HTTP2 = "h2"
 
 // Outcome follows the answer of a [KindRequest] stream, in a frame of its own: with the response, or when there will be none.
 // The zero Outcome means that the response follows.

@@ -36,6 +36,10 @@ type part struct {
 	kept  []byte
 	total int64
 	head  int // bytes of the head, 0 until they are known
+	// Of a message of HTTP/2: content is how much of it is kept, whole how much came, and cut says that frames are missing.
+	content int
+	whole   int64
+	cut     bool
 }
 
 // Recording records one request. Its methods do not block and keep no slice that they are given; they may be called by several
@@ -49,7 +53,10 @@ type Recording struct {
 // ID is the request's number in the log.
 func (r *Recording) ID() uint64 { return r.record.id }
 
-// Request takes the next bytes of the request.
+// Protocol is the request's, [wire.HTTP1] or [wire.HTTP2].
+func (r *Recording) Protocol() string { return r.record.header.Protocol }
+
+// Request takes the next bytes of the request. Of HTTP/2 these are whole frames of a message of package h2, and so with Response.
 func (r *Recording) Request(b []byte) {
 	if !r.sent {
 		r.take(&r.record.request, b)
@@ -102,6 +109,10 @@ func (r *Recording) take(p *part, b []byte) {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if r.record.header.Protocol == wire.HTTP2 {
+		r.takeFrames(p, b)
+		return
+	}
 	whole := int64(len(p.kept)) == p.total
 	p.total += int64(len(b))
 	if !whole || r.record.dropped || !r.record.over.IsZero() {

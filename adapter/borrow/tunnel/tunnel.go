@@ -43,6 +43,9 @@ type Tunnel struct {
 	TLS map[uint16]TLS
 	// TLSFailed is told that one of them did not. It must not block. If nil, nobody is told.
 	TLSFailed func(port uint16, err error)
+	// NotHTTP2 is told of a port of the target's at which the debuggee does not speak HTTP/2, as its client and the target do. It must not
+	// block. If nil, nobody is told.
+	NotHTTP2 func(port uint16, err error)
 	// Recorder hears of every request. If nil, nothing is recorded, and held requests have no ids to release them by.
 	Recorder Recorder
 	// Holding is told of each request that a rule holds, and Released how it went on. They must not block. If nil, nobody is told.

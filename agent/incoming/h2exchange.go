@@ -1,0 +1,608 @@
+//go:build linux
+
+package incoming
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"podstep.dev/internal/h2"
+	"podstep.dev/internal/splice"
+	"podstep.dev/internal/wire"
+)
+
+// h2exchange is a request of HTTP/2 that an adapter is asked to take, and its response. Its goroutines are run, and send for a request
+// that is not whole when it is offered. Everything that changes is guarded by the interposer's mu.
+type h2exchange struct {
+	*interposer
+	s         *h2stream
+	st        *steal
+	r         *h2request
+	id, seat  uint64
+	changed   sync.Cond
+	uploading sync.WaitGroup
+
+	stream Stream
+	// head is the size of the head in bytes, as it counts for what is kept.
+	head int
+	// waiting is content that was not handed on, unpaid the client's credit for it. kept is what was, as long as keeps says that
+	// everything is.
+	waiting, kept []byte
+	unpaid        int
+	keeps         bool
+	trailer       []hpack.HeaderField
+	// asking : the adapter has not answered, so that all has to be kept.
+	asking bool
+	// sent says that the request was handed on whole.
+	sent bool
+	// over says that nobody waits for the response, or that the target has the request.
+	over bool
+	// givenUp says that the client, or somebody in its place, gave the request up, with the code; done that the adapter has nothing
+	// more to say.
+	givenUp, done bool
+	code          http2.ErrCode
+	// credited is how much of the content the client has its credit for, granted what it granted for the response.
+	credited int
+	granted  uint32
+	credit   *h2.Credit
+	// reserved is memory from the budget of first bytes.
+	reserved int
+	// hurry resets the stream of a request that was given up.
+	hurry *time.Timer
+}
+
+func (m *interposer) newExchange(s *h2stream, r *h2request, st *steal) *h2exchange {
+	x := &h2exchange{interposer: m, s: s, st: st, r: r, keeps: true, asking: true}
+	x.changed.L = &m.mu
+	for _, f := range r.fields {
+		x.head += int(f.Size())
+	}
+	return x
+}
+
+// offer has a debuggee asked for a request, or the target when there is no memory to keep it.
+func (m *interposer) offer(s *h2stream, r *h2request, st *steal) {
+	fields := r.fields
+	x := m.newExchange(s, r, st)
+	if !x.begin() {
+		m.toTarget(s, fields)
+		return
+	}
+	x.r = r.keep()
+	m.mix()
+}
+
+// begin says whether the request can be offered, which is done with the next offerFresh.
+func (x *h2exchange) begin() bool {
+	if x.head+len(x.waiting) > wire.MaxFirst || !x.st.session.visit() {
+		return false
+	}
+	if !x.account() {
+		x.st.session.visits.Done()
+		return false
+	}
+	x.seat, x.id = x.conversation.seat(x.st.session), x.st.session.requests.Add(1)
+	x.credit = x.down.windows.Stream()
+	x.s.x = x
+	x.exchanges++
+	x.fresh = append(x.fresh, x)
+	return true
+}
+
+// offerFresh has the requests offered that came since the last time.
+func (m *interposer) offerFresh() {
+	m.mu.Lock()
+	fresh := m.fresh
+	m.fresh = nil
+	m.mu.Unlock()
+	for _, x := range fresh {
+		m.others.Go(x.run)
+	}
+}
+
+// account keeps the memory that is taken equal to what is held, and says whether there is enough.
+func (x *h2exchange) account() bool {
+	want := len(x.waiting) + len(x.kept)
+	if !x.over {
+		want += x.head
+	}
+	switch more := want - x.reserved; {
+	case more <= 0:
+		x.memory.firsts.give(-more)
+	case !x.memory.firsts.takeAll(more):
+		return false
+	}
+	x.reserved = want
+	return true
+}
+
+// run asks the adapter, and passes on the response or has the target answer.
+func (x *h2exchange) run() {
+	defer x.st.session.visits.Done()
+	defer x.end()
+	first, err := x.first()
+	if err != nil {
+		x.flushBoth()
+		return
+	}
+	h := wire.Header{Kind: wire.KindRequest, From: x.from, To: x.to, Protocol: wire.HTTP2, Connection: x.seat, Request: x.id, Probe: x.r.probe, TLS: x.wasTLS()}
+	stream, await, err := x.st.offer(h, first, time.Duration(x.st.params.Hold)*time.Second)
+	if err != nil {
+		x.refused(err)
+		return
+	}
+	defer x.uploading.Wait()
+	defer x.stopSending()
+	defer func() { _ = stream.Close() }()
+	stop := contextAfter(x.st.session.taken, func() { splice.Reset(stream) })
+	defer stop()
+	x.starts(stream)
+	if err := await(); err != nil {
+		x.refused(err)
+		return
+	}
+	x.delivered()
+	x.log.Debug("delivered", zap.Uint64("request", x.id))
+	var outcome wire.Outcome
+	switch err := wire.ReadFrame(stream, &outcome); {
+	case err != nil:
+		x.failed(wire.Failure{
+			Status: 502, Fallback: x.r.probe || x.st.mayRepeatH2(x.r), Text: "podstep: the session ended before the request was answered",
+		})
+	case outcome.Failed != nil:
+		x.log.Debug("not answered", zap.Uint64("request", x.id), zap.String("why", outcome.Failed.Text))
+		x.failed(*outcome.Failed)
+	default:
+		x.forgetCopy()
+		x.answer(stream)
+	}
+}
+
+// first is the request's beginning, all that is known of it.
+func (x *h2exchange) first() (first []byte, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over {
+		return nil, h2.ErrClosed
+	}
+	n := min(len(x.waiting), wire.MaxFirst-x.head)
+	whole := x.s.ended && x.trailer == nil && n == len(x.waiting)
+	first, err = h2.Begin(x.r.fields, x.waiting[:n], whole)
+	if err == nil && len(first) > wire.MaxFirst {
+		n, whole = 0, x.s.ended && x.trailer == nil && len(x.waiting) == 0
+		first, err = h2.Begin(x.r.fields, nil, whole)
+	}
+	if err != nil || len(first) > wire.MaxFirst {
+		x.giveToTarget()
+		return nil, errors.Join(err, errLong)
+	}
+	x.handOn(n)
+	x.sent = whole
+	return first, nil
+}
+
+// handOn takes the next n bytes of what waits as handed on, with a copy kept if need be, and lets the client send as much again.
+func (x *h2exchange) handOn(n int) {
+	p := x.waiting[:n]
+	x.waiting = x.waiting[n:]
+	if x.keeps && x.head+len(x.kept)+n <= wire.MaxFirst {
+		x.kept = append(x.kept, p...)
+	} else {
+		x.keeps, x.kept = false, nil
+	}
+	paid := min(n, x.unpaid)
+	if len(x.waiting) == 0 {
+		x.waiting, paid = nil, x.unpaid
+	}
+	x.unpaid -= paid
+	x.credited += paid
+	x.interposer.credit(x.s, paid)
+	x.account()
+	x.space.Broadcast()
+}
+
+// starts notes the stream, and sends the rest of the request.
+func (x *h2exchange) starts(stream Stream) {
+	x.down.out.FlushLater()
+	x.mu.Lock()
+	x.stream = stream
+	x.givenUp = x.over
+	x.mu.Unlock()
+	x.uploading.Go(func() { x.send(stream) })
+}
+
+// stopSending ends send.
+func (x *h2exchange) stopSending() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.over, x.done = true, true
+	x.changed.Broadcast()
+}
+
+// push takes in content of the client's, which took size bytes of its windows.
+func (x *h2exchange) push(p []byte, size int) {
+	x.waiting = append(x.waiting, p...)
+	if x.unpaid += size; len(x.waiting) == 0 {
+		// Padding, or nothing: not worth a frame.
+		x.interposer.credit(x.s, x.unpaid)
+		x.credited += x.unpaid
+		x.unpaid = 0
+	}
+	if !x.account() {
+		x.starved = true
+	}
+	x.changed.Broadcast()
+}
+
+// finish takes in the client's trailer.
+func (x *h2exchange) finish(trailer []hpack.HeaderField) {
+	x.trailer = trailer
+	x.changed.Broadcast()
+}
+
+// send hands the request on, and that the client gave it up, if it does: also when it is sent whole, so the half ends with the response.
+// What becomes of the stream is known to whoever reads it.
+func (x *h2exchange) send(stream Stream) {
+	w := h2.NewWriter(stream)
+	for {
+		switch p, end, err := x.next(); {
+		case err != nil:
+			if reset := new(h2.ResetError); errors.As(err, &reset) {
+				_ = w.Reset(reset.Code)
+				splice.Reset(stream)
+			}
+			return
+		case end && x.trailer != nil:
+			_ = w.Head(x.trailer, true)
+		case len(p) > 0 || end:
+			_ = w.Data(p, end)
+		}
+		x.down.out.FlushLater()
+		x.noteSent()
+	}
+}
+
+// next waits for what is to be handed on next; end says that the request ends with it. The error says that nothing is, any more.
+func (x *h2exchange) next() (p []byte, end bool, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for {
+		n := min(len(x.waiting), h2.MaxData)
+		if x.asking {
+			n = max(min(n, wire.MaxFirst-x.head-len(x.kept)), 0)
+		}
+		switch {
+		case x.givenUp && !x.done:
+			return nil, false, &h2.ResetError{Code: x.code}
+		case x.over:
+			return nil, false, h2.ErrClosed
+		case n > 0:
+			p = x.waiting[:n:n]
+			x.handOn(n)
+			end = x.s.ended && len(x.waiting) == 0 && x.trailer == nil
+			x.sent = end
+			return p, end, nil
+		case x.s.ended && len(x.waiting) == 0 && !x.sent:
+			x.sent = true
+			return nil, true, nil
+		}
+		x.changed.Wait()
+	}
+}
+
+// noteSent tells who waits for it that the request was handed on whole.
+func (x *h2exchange) noteSent() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.sent && !x.over {
+		x.forgetIfOver(x.s)
+		x.changed.Broadcast()
+	}
+}
+
+// delivered says that the adapter took the request: it need not be kept any more if it is long.
+func (x *h2exchange) delivered() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.asking = false
+	x.changed.Broadcast()
+}
+
+// forgetCopy keeps nothing for the target any more.
+func (x *h2exchange) forgetCopy() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.keeps, x.kept = false, nil
+	x.account()
+}
+
+// refused has the target answer a request that was not delivered.
+func (x *h2exchange) refused(err error) {
+	x.log.Debug("passthrough", zap.Uint64("request", x.id), zap.Error(err))
+	x.mu.Lock()
+	if !x.over {
+		x.giveToTarget()
+	}
+	x.mu.Unlock()
+	x.flushBoth()
+}
+
+// flushBoth writes what is pending without waiting: whoever reads either end does that.
+func (m *interposer) flushBoth() {
+	m.up.out.FlushLater()
+	m.down.out.FlushLater()
+}
+
+// giveToTarget has the target answer a request of which everything is kept.
+func (x *h2exchange) giveToTarget() {
+	m, s := x.interposer, x.s
+	data := append(x.kept, x.waiting...)
+	x.over, x.waiting, x.kept, x.keeps = true, nil, nil, false
+	if x.credit != nil {
+		x.credit.Close()
+	}
+	x.account()
+	x.changed.Broadcast()
+	s.x = nil
+	m.admit(s)
+	if m.streams[s.id] != s {
+		return
+	}
+	last := s.ended && x.trailer == nil
+	m.up.out.Headers(s.up.id, x.r.fields, last && len(data) == 0)
+	if x.granted > 0 {
+		m.up.out.Frame(func(f *http2.Framer) error { return f.WriteWindowUpdate(s.up.id, x.granted) })
+	}
+	m.up.debt += int64(x.credited)
+	s.debt = x.credited
+	if len(data) > 0 {
+		s.up.window = m.up.windows.Stream()
+		m.up.push(&s.up, item{data: data, end: last})
+	}
+	if x.trailer != nil {
+		m.up.headers(&s.up, x.trailer, true)
+	}
+}
+
+// abandon notes that the client's stream is over.
+func (x *h2exchange) abandon(code http2.ErrCode) {
+	if x.over {
+		return
+	}
+	clean := x.sent && x.s.answered
+	x.over, x.code, x.waiting, x.kept, x.keeps = true, code, nil, nil, false
+	x.owe(x.unpaid)
+	x.unpaid = 0
+	x.account()
+	x.credit.Close()
+	x.changed.Broadcast()
+	if x.stream == nil || clean {
+		return
+	}
+	// Whoever sends the request says it, unless the link does not take it.
+	x.givenUp = true
+	x.hurry = time.AfterFunc(lingering, func() { splice.Reset(x.stream) })
+}
+
+// failed has the target answer a request that the debuggee did not, or says that nobody does.
+func (x *h2exchange) failed(f wire.Failure) {
+	x.mu.Lock()
+	var body []byte
+	switch {
+	case x.over:
+	case f.Fallback && x.keeps:
+		x.giveToTarget()
+	default:
+		if body = x.respondInstead(f); body == nil {
+			x.endAnswered()
+		}
+	}
+	x.mu.Unlock()
+	x.flushBoth()
+	if body == nil || x.content(body, true) != nil {
+		return
+	}
+	x.mu.Lock()
+	x.endAnswered()
+	x.mu.Unlock()
+	x.flushBoth()
+}
+
+// respondInstead says to the client that nobody answers, and returns the content that is to follow.
+func (x *h2exchange) respondInstead(f wire.Failure) []byte {
+	if x.r.isGRPC() {
+		code := "14" // UNAVAILABLE
+		if f.Status == 504 {
+			code = "4" // DEADLINE_EXCEEDED
+		}
+		x.down.out.Headers(x.s.id, pairs(":status", "200", "content-type", x.r.value("content-type"),
+			"grpc-status", code, "grpc-message", percent(f.Text)), true)
+		return nil
+	}
+	body := f.Text + "\n"
+	head := pairs(":status", strconv.Itoa(f.Status), "content-type", "text/plain; charset=utf-8", "content-length", strconv.Itoa(len(body)))
+	without := x.r.about.Method == "HEAD"
+	x.down.out.Headers(x.s.id, head, without)
+	if without {
+		return nil
+	}
+	return []byte(body)
+}
+
+// endAnswered ends a stream that was answered; a client that still sends is told that nobody wants it (RFC 9113 §8.1).
+func (x *h2exchange) endAnswered() {
+	if x.streams[x.s.id] != x.s {
+		return
+	}
+	if !x.s.ended {
+		x.resetId(x.s.id, http2.ErrCodeNo)
+	}
+	x.s.ended, x.s.answered, x.sent = true, true, true
+	x.forget(x.s, http2.ErrCodeNo)
+}
+
+// answer passes the response on.
+func (x *h2exchange) answer(stream Stream) {
+	in := &frames{}
+	in.src, in.buffers = stream, x.memory.buffers
+	defer in.free()
+	err := x.respond(in)
+	var reset *h2.ResetError
+	x.mu.Lock()
+	switch {
+	case x.over:
+	case errors.As(err, &reset):
+		x.s.ended = x.s.ended || x.s.answered && reset.Code == http2.ErrCodeNo
+		x.resetClient(x.s, reset.Code)
+	case !errors.Is(err, io.EOF), !x.s.answered:
+		x.log.Debug("broken off", zap.Uint64("request", x.id), zap.Error(err))
+		x.resetClient(x.s, http2.ErrCodeInternal)
+	default:
+		for !x.sent && !x.over {
+			x.changed.Wait()
+		}
+		x.forgetIfOver(x.s)
+	}
+	x.mu.Unlock()
+	x.flushBoth()
+}
+
+// respond passes the response on until the stream's end, which is its error.
+func (x *h2exchange) respond(in *frames) error {
+	b := newBlocks()
+	for {
+		f, ok, err := in.next()
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			if err := in.more(); err != nil {
+				return err
+			}
+			continue
+		}
+		whole := false
+		switch f.kind {
+		case http2.FrameHeaders:
+			fragment, good := f.fragment()
+			if !good {
+				return h2.ErrFrame
+			}
+			whole = b.begin(f, fragment)
+		case http2.FrameContinuation:
+			whole, err = b.goOn(f)
+		case http2.FrameData:
+			p, _, good := f.data()
+			if !good {
+				return h2.ErrFrame
+			}
+			err = x.content(p, f.ends())
+		case http2.FrameRSTStream:
+			if len(f.payload) == 4 {
+				return &h2.ResetError{Code: http2.ErrCode(f.payload[0])<<24 | http2.ErrCode(f.payload[1])<<16 | http2.ErrCode(f.payload[2])<<8 | http2.ErrCode(f.payload[3])}
+			}
+			return h2.ErrFrame
+		default:
+			err = fmt.Errorf("%w: a frame %v", h2.ErrFrame, f.kind)
+		}
+		if whole {
+			err = x.section(b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// section passes a header section on.
+func (x *h2exchange) section(b *blocks) error {
+	fields, err := b.read()
+	if err != nil {
+		return fmt.Errorf("%w: %w", h2.ErrFrame, err)
+	}
+	x.mu.Lock()
+	if x.over || x.s.answered {
+		x.mu.Unlock()
+		return h2.ErrClosed
+	}
+	end := b.first.ends()
+	x.down.out.Headers(x.s.id, fields, end)
+	x.s.answered = end
+	if end {
+		x.forgetIfOver(x.s)
+	}
+	x.mu.Unlock()
+	_ = x.down.out.Flush()
+	return nil
+}
+
+// content passes content on as the client's windows go.
+func (x *h2exchange) content(p []byte, end bool) error {
+	for first := true; first || len(p) > 0; first = false {
+		n := 0
+		if len(p) > 0 {
+			var err error
+			if n, err = x.credit.Take(x.life, len(p)); err != nil {
+				return err
+			}
+		}
+		x.mu.Lock()
+		if x.over {
+			x.mu.Unlock()
+			return h2.ErrClosed
+		}
+		last := end && n == len(p)
+		x.down.debt += int64(n)
+		x.down.out.Data(x.s.id, p[:n], last)
+		if last {
+			x.s.answered = true
+			x.forgetIfOver(x.s)
+		}
+		x.mu.Unlock()
+		_ = x.down.out.Flush()
+		p = p[n:]
+	}
+	return nil
+}
+
+// end counts the exchange out.
+func (x *h2exchange) end() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.exchanges--
+	if x.hurry != nil {
+		x.hurry.Stop()
+	}
+	x.over, x.waiting, x.kept = true, nil, nil
+	x.account()
+	x.changed.Broadcast()
+	x.space.Broadcast()
+}
+
+func pairs(text ...string) (fields []hpack.HeaderField) {
+	for i := 0; i < len(text); i += 2 {
+		fields = append(fields, hpack.HeaderField{Name: text[i], Value: text[i+1]})
+	}
+	return fields
+}
+
+// percent encodes a grpc-message (gRPC, doc/PROTOCOL-HTTP2.md).
+func percent(s string) string {
+	var b []byte
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c > 0x7e || c == '%' {
+			b = fmt.Appendf(b, "%%%02X", c)
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
