@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -142,11 +143,12 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// lookInside says which requests the debuggee has.
+// lookInside says which requests the debuggee has, as far as a thread may have stopped in them: what was delivered after the last stop waits in
+// a socket, or is another thread's that runs.
 func (o *owner) lookInside(ctx context.Context, a lookInside) {
 	var entries []requests.Entry
 	if log := o.requests(); log != nil {
-		entries = log.Inside()
+		entries = slices.DeleteFunc(log.Inside(), func(e requests.Entry) bool { return !o.stopped.IsZero() && e.Delivered.After(o.stopped) })
 	}
 	o.do(ctx, o.session.looked(a.answer, a.requestSeq, entries))
 }

@@ -127,6 +127,69 @@ func (c *control) Release(id uint64, r requests.Release) error {
 	return nil
 }
 
+// TestTheScopeHasNoRequestThatCameAfterTheStop : what is delivered while the debugger is stopped is not what it stopped in.
+func TestTheScopeHasNoRequestThatCameAfterTheStop(t *testing.T) {
+	l, stops := requests.New(requests.Options{}), make(chan struct{})
+	f := &fake{play: func(f *fake) error {
+		if err := f.upToLaunch(); err != nil {
+			return err
+		}
+		go func() {
+			for range stops {
+				_ = f.send(`{"seq":7,"type":"event","event":"stopped","body":{"reason":"breakpoint","threadId":1,"allThreadsStopped":true}}`)
+			}
+		}()
+		for {
+			m, err := f.next("scopes")
+			if err != nil {
+				return err
+			}
+			if err := f.send(fmt.Sprintf(`{"seq":9,"request_seq":%d,"type":"response","success":true,"command":"scopes","body":{"scopes":[]}}`, m.Seq)); err != nil {
+				return err
+			}
+		}
+	}}
+	b, ctx := startSession(t, func(o *Options) {
+		o.Start = f.start
+		o.Begin = func(context.Context, Wish) (Borrow, error) {
+			return &fakeBorrow{dir: sessionDir(t), done: make(chan struct{}), log: l}, nil
+		}
+	}), patiently(t)
+	b.initialize(ctx, "debugpy")
+	check(t, b.Launch(ctx, fakeLaunch(t), nil))
+	inside := func(path string) {
+		r := l.Begin(wire.Header{Port: 80, Protocol: wire.HTTP1})
+		r.Request([]byte("GET " + path + " HTTP/1.1\r\nHost: shop\r\n\r\n"))
+		r.Went(requests.Debuggee, "")
+	}
+	scope := func() string {
+		var body struct{ Scopes []scope }
+		check(t, b.request(ctx, "scopes", map[string]any{"frameId": 1}).Decode(&body))
+		if len(body.Scopes) != 1 {
+			t.Fatalf("scopes %+v", body)
+		}
+		return body.Scopes[0].Name
+	}
+	stop := func() {
+		stops <- struct{}{}
+		_, err := b.Stopped(ctx)
+		check(t, err)
+	}
+	inside("/first")
+	stop()
+	inside("/second")
+	if got := scope(); got != "Request" {
+		t.Errorf("the scope is %s, want the request that it stopped in", got)
+	}
+	stop() // in whichever of both
+	if got := scope(); got != "Requests (2 inside)" {
+		t.Errorf("the scope is %s, want both", got)
+	}
+	close(stops)
+	check(t, b.Close())
+	b.over(nil)
+}
+
 func TestAClientSetsRulesAndReleasesRequests(t *testing.T) {
 	c := &control{rules: []requests.Rule{}}
 	b, ctx, _ := withLog(t, requests.Options{Control: c})

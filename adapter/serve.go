@@ -48,8 +48,9 @@ type owner struct {
 	borrow     Borrow
 	prepared   debugger.Prepared
 	running    *instance
-	generation int  // of launches
-	released   bool // nothing begins any more
+	stopped    time.Time // when the debugger said last that something stopped
+	generation int       // of launches
+	released   bool      // nothing begins any more
 	finished   bool
 	closing    bool // only the editor is still told
 	err        error
@@ -209,12 +210,18 @@ func (o *owner) do(ctx context.Context, actions []action) {
 			if o.borrow != nil {
 				o.borrow.SetPaused(a.paused)
 			}
+		case giveBack:
+			if b, ok := o.borrow.(yielder); ok {
+				o.all.Go(func() { b.GiveBack(ctx) })
+			}
 		case report:
 			o.report(ctx, a)
 		case consult:
 			o.consult(ctx, a)
 		case followRequests:
 			o.followRequests(ctx)
+		case settle:
+			o.settle(ctx, a)
 		case lookInside:
 			o.lookInside(ctx, a)
 		case setTimer:

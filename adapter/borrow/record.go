@@ -15,5 +15,8 @@ func (r recorder) Begin(h wire.Header) tunnel.Recording { return r.log.Begin(h) 
 
 // replay lets the log send a request again. The log has none before the tunnel is ready.
 func (b *Borrow) replay(ctx context.Context, port uint16, raw []byte, rec *requests.Recording) error {
+	if rec.Protocol() == wire.HTTP2 {
+		return b.tunnel.ReplayHTTP2(ctx, port, raw, rec)
+	}
 	return b.tunnel.Replay(ctx, port, raw, rec)
 }

@@ -35,6 +35,7 @@ func (b *Borrow) dig() {
 	b.tunnel.SetRules(tunnelRules(b.rules))
 	b.mu.Unlock()
 	b.tunnel.Holding, b.tunnel.Released = b.holding, b.releasedTo
+	b.tunnel.NotHTTP2 = b.sayNotHTTP2
 	b.tunnel.HangTimeout = time.Duration(incoming.HangTimeout) * time.Second
 }
 
@@ -68,7 +69,12 @@ func (l *link) params(port uint16) wire.SubscribeParams {
 	}
 	p.Requests, p.OnPause, p.Repeat, p.TLS = true, b.onPause(), b.repeat(), b.secrets.wanted[port]
 	p.Hold = b.patience()
-	p.Existing, p.ProbesTo = wire.Existing(b.mirror.Incoming.Existing), wire.ProbesTo(b.mirror.Incoming.Probes)
+	if b.mirror.Incoming.Existing == config.ExistingReset {
+		p.Existing = wire.ExistingReset
+	}
+	if b.mirror.Incoming.Probes == config.ProbesDebuggee {
+		p.ProbesTo = wire.ProbesDebuggee
+	}
 	if f := b.mirror.Incoming.ProbeFilter; !f.IsZero() {
 		p.ProbeFilter, _ = json.Marshal(f) // it was read from JSON
 	}

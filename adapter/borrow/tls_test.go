@@ -110,17 +110,18 @@ func TestThePersonHearsWhyTLSWasNotTakenOff(t *testing.T) {
 	s := mustBegin(t, newTarget(a), withTLS(config.TLS{Cert: "/tls.crt", Key: "/tls.key"}))
 	var server *control.Server
 	a.set(func() { server = a.server })
-	if err := server.Unread(t.Context(), wire.UnreadParams{ID: 1, Connections: map[wire.Unread]uint64{wire.UnreadTLSUntrusted: 2, wire.UnreadTLSMutual: 1}}); err != nil {
+	if err := server.Unread(t.Context(), wire.UnreadParams{ID: 1, Connections: map[wire.Unread]uint64{wire.UnreadTLSUntrusted: 2, wire.UnreadTLSMutual: 1, wire.UnreadTLSRefused: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	s.saysSoon("2 connections to port 80 of pod/a failed: the client does not trust the certificate that it was shown")
 	s.saysSoon(`1 connection to port 80 of pod/a stays encrypted and the target's: the target asks its clients for a certificate, which takes "client" in "tls"`)
+	s.saysSoon(`the target does not take the certificate of "client" in "tls": 1 connection to port 80 of pod/a`)
 	s.sayTLSFailed(80, syscall.EPROTO)
 	s.sayTLSFailed(80, syscall.EPROTO)
-	s.saysSoon("the program does not speak TLS on its port 8080 (protocol error), so the target answers what comes to port 80")
+	s.saysSoon("TLS with the program on its port 8080 fails (protocol error), so it gets nothing of what comes to port 80 over TLS")
 	n := 0
 	for _, line := range s.lines() {
-		if strings.HasPrefix(line, "the program does not speak TLS") {
+		if strings.HasPrefix(line, "TLS with the program") {
 			n++
 		}
 	}

@@ -185,7 +185,7 @@ func (v *conversation) begin() {
 		v.log.Debug("target", zap.Error(err))
 	}
 	if len(v.client.first()) == 0 && v.client.end == nil {
-		v.client.look(firstPatience, func(head []byte) bool { return len(head) > 0 })
+		v.client.look(v.patience(), func(head []byte) bool { return len(head) > 0 })
 	}
 	v.in.put(v.client.kept)
 	v.in.end = v.client.end
@@ -251,7 +251,7 @@ func (v *conversation) pass(req *http1.Request) (more bool, err error) {
 	v.turn = t
 	v.in.skip(raw + n)
 	if !whole {
-		if err := v.in.body(scanner, up.write); err != nil {
+		if err := v.in.bodyTo(up.straightTo(), scanner, up.write); err != nil {
 			return false, v.brokenOff(up, err)
 		}
 	}
@@ -335,7 +335,7 @@ func (v *conversation) sendRaw() error {
 	if raw == nil {
 		return errOver
 	}
-	err := v.in.rest(func(p []byte) error {
+	err := v.in.restTo(raw.Conn, func(p []byte) error {
 		if _, err := raw.Write(p); err != nil {
 			return &partyError{fmt.Errorf("pass on: %w", err)}
 		}

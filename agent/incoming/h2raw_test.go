@@ -29,8 +29,6 @@ type rawH2 struct {
 	heard []string
 	data  map[uint32]int
 	over  bool
-	// each is told of frames; it may answer.
-	each func(http2.Frame)
 }
 
 // startH2 begins to hear. A client has sent its preface then, with settings.

@@ -372,6 +372,30 @@ func TestProbesMayGoToTheDebuggee(t *testing.T) {
 	}
 }
 
+// TestPatienceOfASession : a request waits as long for the adapter as that has said, and others' adapters are not waited for longer.
+func TestPatienceOfASession(t *testing.T) {
+	client := testpod.NewClient(t)
+	webTarget(t, "[::]:80", nil)
+	const open = 100 * time.Millisecond
+	f := startFarEnd(t, Options{OpenTimeout: open})
+	f.on(func(st *mux.Stream) {
+		time.AfterFunc(3*open, func() { answerRequest(st) })
+	})
+	f.stealRequests(t, "X-User: alice")
+	c := talk(t, client)
+	c.ask(mine, "target: ")
+	f.SetPatience(time.Minute)
+	began := time.Now()
+	testkit.Eventually(t, "the adapter is asked again", func() bool {
+		c.send(mine)
+		_, body := c.receive("GET")
+		return strings.HasPrefix(body, "debuggee: ")
+	})
+	if took := time.Since(began); took < 3*open {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // TestClosedConnectionsAreTold : the debuggee learns that a client is gone, also while it answers.
 func TestClosedConnectionsAreTold(t *testing.T) {
 	client := testpod.NewClient(t)

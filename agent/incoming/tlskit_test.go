@@ -117,6 +117,12 @@ func (h *tally) add(p wire.UnreadParams) {
 	}
 }
 
+func (h *tally) of(why wire.Unread) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.counts[why]
+}
+
 func (h *tally) expect(t *testing.T, why wire.Unread, n uint64) {
 	t.Helper()
 	testpod.Eventually(t, fmt.Sprintf("%d connections are %q", n, why), func() bool {

@@ -181,14 +181,14 @@ func TestCertificateThatIsRenewedIsShown(t *testing.T) {
 		return c.ConnectionState().PeerCertificates[0].Raw
 	}
 	before := shown()
-	// Half of what is new cannot be used.
-	key, err := os.ReadFile(a.Path("web.key"))
-	if err != nil {
-		t.Fatal(err)
+	renewed := a.Issue("renewed", "web.test")
+	replace := func(kind string) {
+		if err := os.Rename(a.Path("renewed."+kind), a.Path("web."+kind)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	renewed := a.Issue("web", "web.test")
-	fresh, _ := os.ReadFile(a.Path("web.key"))
-	_ = os.WriteFile(a.Path("web.key"), key, 0o600)
+	// Half of what is new cannot be used.
+	replace("crt")
 	changed := time.Now()
 	testpod.Eventually(t, "the files are looked at", func() bool {
 		if !bytes.Equal(shown(), before) {
@@ -196,7 +196,7 @@ func TestCertificateThatIsRenewedIsShown(t *testing.T) {
 		}
 		return time.Since(changed) > lookEvery+100*time.Millisecond
 	})
-	_ = os.WriteFile(a.Path("web.key"), fresh, 0o600)
+	replace("key")
 	testpod.Eventually(t, "the new certificate is shown", func() bool { return bytes.Equal(shown(), renewed.Certificate[0]) })
 }
 
@@ -338,6 +338,7 @@ func TestCertificateIsShownToTheTargetForClientsThatHaveOne(t *testing.T) {
 			t.Errorf("without one: %s", body)
 		}
 	}
+	told.expect(t, wire.UnreadTLSRefused, 0)
 	forged := strange.Issue("mallory")
 	forger := browser(t, client, &tls.Config{RootCAs: a.Pool(), NextProtos: []string{"http/1.1"}, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &forged, nil }})
 	if status, body := get(t, forger, "https://web.test/"); status != 0 {

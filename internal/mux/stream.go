@@ -33,10 +33,14 @@ type Stream struct {
 	closed   bool // CloseWrite, Close or Reset was called
 	wasReset bool
 	ours     bool // it was this end that reset it
+	dropped  chan struct{}
 }
 
+// Dropped is closed when the stream is reset, by either end. It says so also to whoever has read the other end's half whole.
+func (st *Stream) Dropped() <-chan struct{} { return st.dropped }
+
 func (s *Session) track(ys *yamux.Stream) *Stream {
-	st := &Stream{Stream: ys, session: s}
+	st := &Stream{Stream: ys, session: s, dropped: make(chan struct{})}
 	s.mu.Lock()
 	s.streams[ys.StreamID()] = st
 	reset, evicted := s.budget.introduce(ys.StreamID())
@@ -97,6 +101,13 @@ func (st *Stream) isReset() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.wasReset
+}
+
+// isDroppedByPeer says that the other end reset the stream, and this end did not.
+func (st *Stream) isDroppedByPeer() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.wasReset && !st.ours
 }
 
 func (st *Stream) readError(err error) error {
@@ -211,6 +222,7 @@ func (st *Stream) drop(ours bool) bool {
 	if !first {
 		return false
 	}
+	close(st.dropped)
 	st.session.forget(st)
 	_ = st.SetDeadline(past)
 	return true

@@ -191,9 +191,11 @@ const (
 	UnreadUpgrade Unread = "upgrade"
 	// UnreadOld : a mirror did not see its beginning.
 	UnreadOld Unread = "old"
+	// UnreadCrowded : the agent has as many connections as it may. Others that come meanwhile go to the target without it and are not counted.
+	UnreadCrowded Unread = "crowded"
 )
 
-// Of connections to a port whose TLS is taken off ([SubscribeParams.TLS]), for sessions without filters, too. The first three ended; the others
+// Of connections to a port whose TLS is taken off ([SubscribeParams.TLS]), for sessions without filters, too. The first four ended; the others
 // stay encrypted and the target's.
 const (
 	// UnreadTLSUntrusted : the client does not trust the certificate that it was shown.
@@ -202,6 +204,8 @@ const (
 	UnreadTLSFailed Unread = "tls-failed"
 	// UnreadTLSExpired : the client's handshake took too long.
 	UnreadTLSExpired Unread = "tls-expired"
+	// UnreadTLSRefused : the target does not take the certificate that it is shown in place of the client's.
+	UnreadTLSRefused Unread = "tls-refused"
 	// UnreadTLSMutual : the target asks clients for a certificate, and there is none to show.
 	UnreadTLSMutual Unread = "tls-mutual"
 	// UnreadTLSTarget : the target did not finish its handshake: it speaks no TLS, or refuses what the client wants.

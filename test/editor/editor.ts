@@ -104,6 +104,13 @@ export class Editor {
     });
   }
 
+  /** Waits for a notification and presses a button of it. */
+  async press(notification: RegExp, button: string): Promise<void> {
+    const toast = this.#page.locator('.notification-toast').filter({ has: this.#page.getByText(notification) });
+    await toast.getByRole('button', { name: button, exact: true }).click({ timeout: 2 * patience });
+    await toast.waitFor({ state: 'hidden' });
+  }
+
   /** Waits until no debug session is left. */
   async ended(): Promise<void> {
     await this.#stopButton().waitFor({ state: 'hidden' });

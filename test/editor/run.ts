@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { cluster } from './cluster.ts';
+import { held } from './held.ts';
 import { Stage, type Tools } from './stage.ts';
 import { steal } from './steal.ts';
 import { terminal } from './terminal.ts';
@@ -9,6 +10,7 @@ import { terminal } from './terminal.ts';
 const scenarios: ReadonlyMap<string, (stage: Stage) => Promise<void>> = new Map([
   ['steal', steal],
   ['terminal', terminal],
+  ['held', held],
   ['cluster', cluster],
 ]);
 

@@ -30,8 +30,13 @@ func (e Entry) Curl() string {
 		add("--path-as-is")
 	}
 	add(quote(url))
-	if e.Protocol == "HTTP/1.0" {
+	switch {
+	case e.Protocol == "HTTP/1.0":
 		add("--http1.0")
+	case e.isHTTP2() && e.TLS:
+		add("--http2")
+	case e.isHTTP2():
+		add("--http2-prior-knowledge")
 	}
 	for _, f := range e.Request.Fields {
 		switch name := strings.ToLower(f.Name); {

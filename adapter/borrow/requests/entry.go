@@ -29,9 +29,13 @@ type Summary struct {
 	Query  string `json:"query,omitempty"`
 	// Status of the final response, 0 while there is none.
 	Status int `json:"status,omitempty"`
+	// GRPC names the status of a response of gRPC ("OK", "NOT_FOUND").
+	GRPC string `json:"grpc,omitempty"`
 	// Went says where it went ([Debuggee], [Target], [Nobody] or, as long as it waits, [Held] or [Delayed]), Why says why.
 	Went string `json:"went,omitempty"`
 	Why  string `json:"why,omitempty"`
+	// Delivered is when the debuggee was given it, if it was.
+	Delivered time.Time `json:"delivered,omitzero"`
 	// Done says that it is over, Failed what it ended with, if not in order.
 	Done   bool   `json:"done"`
 	Failed string `json:"failed,omitempty"`
@@ -56,6 +60,8 @@ type Message struct {
 	Line   string  `json:"line"`
 	Fields []Field `json:"fields"`
 	Body   Body    `json:"body"`
+	// Trailers are the fields behind the body, of HTTP/2.
+	Trailers []Field `json:"trailers,omitempty"`
 }
 
 // Field is a header field as it was sent.
@@ -85,10 +91,14 @@ func (m Message) target() string {
 func (r record) summary(s Secrets) Summary {
 	sum := Summary{
 		ID: r.id, Came: r.came, Port: r.header.Port, Peer: r.header.From, Protocol: r.header.Protocol, TLS: r.header.TLS != nil,
-		Went: r.went, Why: r.why, Done: !r.over.IsZero(), Failed: r.failed, ReplayOf: r.replayOf,
+		Went: r.went, Why: r.why, Delivered: r.delivered, Done: !r.over.IsZero(), Failed: r.failed, ReplayOf: r.replayOf,
 		FirstByte: milliseconds(r.came, r.first), Took: milliseconds(r.came, r.over),
 	}
-	if r.header.Protocol != wire.HTTP1 {
+	switch r.header.Protocol {
+	case wire.HTTP1:
+	case wire.HTTP2:
+		return r.summary2(sum, s)
+	default:
 		return sum
 	}
 	if h, ok := readRequest(r.request.kept); ok {
@@ -103,6 +113,9 @@ func (r record) summary(s Secrets) Summary {
 
 // entry shows all of r.
 func (r record) entry(s Secrets) Entry {
+	if r.header.Protocol == wire.HTTP2 {
+		return r.entry2(s)
+	}
 	e := Entry{Summary: r.summary(s)}
 	request, ok := readRequest(r.request.kept)
 	if !ok || e.Method == "" {

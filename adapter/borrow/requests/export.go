@@ -159,6 +159,12 @@ func (m Message) String() string {
 			fmt.Fprintf(&b, "(cut: %d bytes came in all)\n", body.Size)
 		}
 	}
+	if len(m.Trailers) > 0 {
+		b.WriteString("\n# behind the body\n")
+	}
+	for _, f := range m.Trailers {
+		b.WriteString(f.Name + ": " + strings.Map(harmless, f.Value) + "\n")
+	}
 	return b.String()
 }
 

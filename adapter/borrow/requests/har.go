@@ -83,6 +83,7 @@ type HARResponse struct {
 	RedirectURL string      `json:"redirectURL"`
 	HeadersSize int64       `json:"headersSize"`
 	BodySize    int64       `json:"bodySize"`
+	Trailers    []Field     `json:"_trailers,omitempty"`
 }
 
 // HARContent is a response's body, decoded.
@@ -139,7 +140,7 @@ func (m Message) har(status int) HARResponse {
 	words := append(strings.SplitN(m.Line, " ", 3), "", "")
 	r := HARResponse{
 		Status: status, StatusText: words[2], HTTPVersion: words[0], Headers: m.Fields, Cookies: []HARCookie{},
-		RedirectURL: m.Value("Location"), HeadersSize: -1, BodySize: m.Body.Size,
+		RedirectURL: m.Value("Location"), HeadersSize: -1, BodySize: m.Body.Size, Trailers: m.Trailers,
 		Content: HARContent{Size: int64(len(m.Body.Bytes())), MimeType: m.Value("Content-Type"), Text: m.Body.Text},
 	}
 	for _, f := range m.Fields {

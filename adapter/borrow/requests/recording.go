@@ -24,6 +24,7 @@ type record struct {
 	header            wire.Header
 	replayOf          uint64
 	came, first, over time.Time // first is the first byte of the response
+	delivered         time.Time // to the debuggee
 	went, why         string
 	failed            string // what it ended with, if not in order
 	dropped           bool   // it is not in the log any more
@@ -35,6 +36,10 @@ type part struct {
 	kept  []byte
 	total int64
 	head  int // bytes of the head, 0 until they are known
+	// Of a message of HTTP/2: content is how much of it is kept, whole how much came, and cut says that frames are missing.
+	content int
+	whole   int64
+	cut     bool
 }
 
 // Recording records one request. Its methods do not block and keep no slice that they are given; they may be called by several
@@ -48,7 +53,10 @@ type Recording struct {
 // ID is the request's number in the log.
 func (r *Recording) ID() uint64 { return r.record.id }
 
-// Request takes the next bytes of the request.
+// Protocol is the request's, [wire.HTTP1] or [wire.HTTP2].
+func (r *Recording) Protocol() string { return r.record.header.Protocol }
+
+// Request takes the next bytes of the request. Of HTTP/2 these are whole frames of a message of package h2, and so with Response.
 func (r *Recording) Request(b []byte) {
 	if !r.sent {
 		r.take(&r.record.request, b)
@@ -70,6 +78,9 @@ func (r *Recording) Went(where, why string) {
 	r.log.mu.Lock()
 	defer r.log.mu.Unlock()
 	r.record.went, r.record.why = where, why
+	if (where == Debuggee || where == Copy) && r.record.delivered.IsZero() {
+		r.record.delivered = time.Now()
+	}
 	r.changed()
 }
 
@@ -98,6 +109,10 @@ func (r *Recording) take(p *part, b []byte) {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if r.record.header.Protocol == wire.HTTP2 {
+		r.takeFrames(p, b)
+		return
+	}
 	whole := int64(len(p.kept)) == p.total
 	p.total += int64(len(b))
 	if !whole || r.record.dropped || !r.record.over.IsZero() {

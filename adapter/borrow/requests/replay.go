@@ -66,6 +66,9 @@ func (r *Replay) Run(ctx context.Context) error {
 
 // again returns the bytes to send.
 func (r record) again(edited string) ([]byte, error) {
+	if r.header.Protocol == wire.HTTP2 {
+		return r.again2(edited)
+	}
 	h, ok := readRequest(r.request.kept)
 	if r.header.Protocol != wire.HTTP1 || !ok {
 		return nil, ErrNotWhole
@@ -80,7 +83,7 @@ func (r record) again(edited string) ([]byte, error) {
 		}
 		return r.request.kept, nil
 	}
-	e, err := parseEdited(edited)
+	e, err := parseEdited(edited, "HTTP/1.1", "HTTP/1.0")
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +112,9 @@ type edited struct {
 	body                    string
 }
 
-// parseEdited reads a .http file: comments, a request line, fields, an empty line, the body without the file's last line end.
-func parseEdited(text string) (*edited, error) {
+// parseEdited reads a .http file: comments, a request line, fields, an empty line, the body without the file's last line end. The
+// versions are those that it may name, the first is that of one without.
+func parseEdited(text string, versions ...string) (*edited, error) {
 	e := &edited{}
 	rest := text
 	for e.method == "" {
@@ -121,7 +125,7 @@ func parseEdited(text string) (*edited, error) {
 			}
 			continue
 		}
-		if err := e.requestLine(line); err != nil {
+		if err := e.requestLine(line, versions); err != nil {
 			return nil, err
 		}
 	}
@@ -145,12 +149,12 @@ func parseEdited(text string) (*edited, error) {
 	return e, nil
 }
 
-func (e *edited) requestLine(line string) error {
+func (e *edited) requestLine(line string, versions []string) error {
 	words := strings.Fields(line)
 	if len(words) == 2 {
-		words = append(words, "HTTP/1.1")
+		words = append(words, versions[0])
 	}
-	if len(words) != 3 || !isToken(words[0]) || words[2] != "HTTP/1.1" && words[2] != "HTTP/1.0" {
+	if len(words) != 3 || !isToken(words[0]) || !slices.Contains(versions, words[2]) {
 		return fmt.Errorf("%q is no request line", line)
 	}
 	e.method, e.target, e.version = words[0], words[1], words[2]

@@ -49,6 +49,8 @@ func TestARequestIsShownWithItsTimesAndWithoutItsSecrets(t *testing.T) {
 		came := time.Now()
 		r.Request([]byte(get[:20]))
 		r.Request([]byte(get[20:]))
+		r.Went(requests.Held, "a rule")
+		time.Sleep(10 * time.Millisecond)
 		r.Went(requests.Debuggee, "")
 		time.Sleep(30 * time.Millisecond)
 		r.Response([]byte(asked + ok[:10]))
@@ -66,7 +68,7 @@ func TestARequestIsShownWithItsTimesAndWithoutItsSecrets(t *testing.T) {
 		want := requests.Entry{
 			Summary: requests.Summary{
 				ID: 1, Came: came, Port: 80, Peer: header().From, Protocol: "HTTP/1.1", Method: "GET", Path: "/cart", Query: "id=7&access_token=****",
-				Status: 200, Went: requests.Debuggee, Done: true, FirstByte: 30, Took: 35,
+				Status: 200, Went: requests.Debuggee, Delivered: came.Add(10 * time.Millisecond), Done: true, FirstByte: 40, Took: 45,
 			},
 			Request: requests.Message{
 				Line:   "GET /cart?id=7&access_token=**** HTTP/1.1",

@@ -37,6 +37,8 @@ type client struct {
 	quit context.CancelCauseFunc
 	// idle holds the leg for the next request, or nil when that one has to dial. It is empty while a request has the leg.
 	idle chan *leg
+	// h2 is for requests of HTTP/2.
+	h2 h2client
 
 	mu sync.Mutex
 	// inside is the request that the debuggee has.
@@ -100,7 +102,7 @@ func (cs *Clients) Closed(ctx context.Context, number uint64) {
 func (c *client) settle() {
 	c.all.mu.Lock()
 	defer c.all.mu.Unlock()
-	if c.gone.Err() == nil {
+	if c.gone.Err() == nil || c.h2.busy() {
 		return
 	}
 	select {

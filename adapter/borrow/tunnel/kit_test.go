@@ -59,6 +59,8 @@ type debuggee struct {
 	addr string
 	// conns counts the connections that it accepted.
 	conns atomic.Int64
+	// stop ends it, of those that can.
+	stop func()
 }
 
 // deliver is the tunnel's way to it.

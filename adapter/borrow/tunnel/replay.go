@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"strings"
 
 	"podstep.dev/internal/http1"
 	"podstep.dev/internal/wire"
@@ -41,16 +39,8 @@ func (t *Tunnel) replay(ctx context.Context, port uint16, raw []byte, rec Record
 	if request == nil {
 		return errors.New("the request is not complete")
 	}
-	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	h := wire.Header{
-		Kind: wire.KindRequest, Port: port, Protocol: wire.HTTP1, To: netip.AddrPortFrom(loopback, port),
-		From: netip.AddrPortFrom(loopback, firstReplayPort+uint16((t.replays.Add(1)-1)%replayPorts)),
-	}
-	if _, ok := t.TLS[port]; ok {
-		host, _ := http1.Value(request.Fields, "Host")
-		name, _, _ := strings.Cut(host, ":")
-		h.TLS = &wire.Secured{ServerName: name, Protocol: "http/1.1"}
-	}
+	host, _ := http1.Value(request.Fields, "Host")
+	h := t.replayHeader(port, wire.HTTP1, host)
 	conn, err := t.dial(ctx, h)
 	if err != nil {
 		return err

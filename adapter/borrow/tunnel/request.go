@@ -19,6 +19,10 @@ import (
 // request serves one request of a client. Until it has answered `opened` the agent may give it to the target; from then on it
 // is the debuggee's, and no byte of it is sent there twice.
 func (t *Tunnel) request(ctx context.Context, clients *Clients, stream *mux.Stream) {
+	if stream.Header.Protocol == wire.HTTP2 {
+		t.requestH2(ctx, clients, stream)
+		return
+	}
 	x := &exchange{tunnel: t, header: stream.Header, asker: agentStream{stream}, rec: t.record(stream.Header)}
 	c, err := clients.enter(ctx, stream.Header.Connection)
 	if err != nil {

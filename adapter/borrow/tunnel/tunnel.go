@@ -43,6 +43,9 @@ type Tunnel struct {
 	TLS map[uint16]TLS
 	// TLSFailed is told that one of them did not. It must not block. If nil, nobody is told.
 	TLSFailed func(port uint16, err error)
+	// NotHTTP2 is told of a port of the target's at which the debuggee does not speak HTTP/2, as its client and the target do. It must not
+	// block. If nil, nobody is told.
+	NotHTTP2 func(port uint16, err error)
 	// Recorder hears of every request. If nil, nothing is recorded, and held requests have no ids to release them by.
 	Recorder Recorder
 	// Holding is told of each request that a rule holds, and Released how it went on. They must not block. If nil, nobody is told.
@@ -73,6 +76,9 @@ type Counts struct {
 // SetPaused says whether the debugger is stopped. Dialling a stopped debuggee succeeds (the kernel's backlog takes the
 // connection), so without it a client would wait for the person at the breakpoint.
 func (t *Tunnel) SetPaused(paused bool) { t.gate.set(paused) }
+
+// End leaves all that comes from now on to the target, and what waits for the debugger: the session ends. What the debuggee has goes on.
+func (t *Tunnel) End() { t.gate.end() }
 
 // Counts may be called at any time.
 func (t *Tunnel) Counts() Counts {

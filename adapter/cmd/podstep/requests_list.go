@@ -109,7 +109,7 @@ func requestCells(r requests.Summary) []string {
 	}
 	status, took := "-", "-"
 	if r.Status != 0 {
-		status = fmt.Sprint(r.Status)
+		status = strings.TrimSpace(fmt.Sprint(r.Status) + " " + r.GRPC)
 	}
 	if r.Done {
 		took = tookText(r.Took)
