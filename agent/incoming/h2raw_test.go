@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,6 +164,13 @@ func (r *rawH2) hears(want string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.t.Fatalf("heard %.2000q, want %q", r.heard, want)
+}
+
+// heardOf says whether something was heard that begins so.
+func (r *rawH2) heardOf(what string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.heard, func(h string) bool { return strings.HasPrefix(h, what) })
 }
 
 // hasNot fails if something was heard that begins so.
