@@ -41,6 +41,8 @@ type (
 	}
 	// pauseChanged tells the borrow.
 	pauseChanged struct{ paused bool }
+	// giveBack has the target answer again, while debugging ends: what the debugger stops on its way must keep nobody waiting. Nothing follows.
+	giveBack struct{}
 	// setTimer lets session.fired follow, once. A timer of the same name is replaced.
 	setTimer struct {
 		name  timer
@@ -61,6 +63,7 @@ func (prepare) isAction()        {}
 func (startDebugger) isAction()  {}
 func (endDebugger) isAction()    {}
 func (pauseChanged) isAction()   {}
+func (giveBack) isAction()       {}
 func (report) isAction()         {}
 func (consult) isAction()        {}
 func (followRequests) isAction() {}

@@ -17,6 +17,8 @@ func (o *owner) asked(q borrow.Question) {
 type yielder interface {
 	Yield(ctx context.Context, ports []uint16) ([]uint16, error)
 	Keep(ctx context.Context, id uint64) int
+	// GiveBack gives all ports back without a word: the session ends.
+	GiveBack(ctx context.Context)
 }
 
 // settle answers podstep/yield and podstep/keep. The agents take their time, so it does not hold up the session.

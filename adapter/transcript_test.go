@@ -225,6 +225,8 @@ func describe(a action) string {
 		return "follow the requests"
 	case lookInside:
 		return "look inside"
+	case giveBack:
+		return "give back"
 	case pauseChanged:
 		return fmt.Sprintf("paused %v", a.paused)
 	case setTimer:

@@ -160,6 +160,13 @@ func (b *Borrow) Yield(ctx context.Context, ports []uint16) ([]uint16, error) {
 	return ports, err
 }
 
+// GiveBack gives all stolen ports back, while what else the session has goes on to its end. Nobody is told but the agents: Close follows.
+func (b *Borrow) GiveBack(ctx context.Context) {
+	if _, err := b.yield(ctx, nil, ""); err != nil {
+		b.log.Debug("give back", zap.Error(err))
+	}
+}
+
 // Keep answers no: to one question, or to all that are open if id is 0. It returns how many that were.
 func (b *Borrow) Keep(ctx context.Context, id uint64) int {
 	settled := b.questions.settle(func(o openQuestion) bool { return id == 0 || o.ID == id })
@@ -167,7 +174,7 @@ func (b *Borrow) Keep(ctx context.Context, id uint64) int {
 	return len(settled)
 }
 
-// yield gives ports back and says in the places' records why.
+// yield gives ports back and says in the places' records why, if there is a reason.
 func (b *Borrow) yield(ctx context.Context, ports []uint16, why string) ([]uint16, error) {
 	if b.mirror.Incoming.Mode != config.ModeSteal {
 		return nil, fmt.Errorf("the session of %s steals nothing", b.target)
@@ -240,7 +247,7 @@ func (l *link) yield(ctx context.Context, ports []uint16, why string) {
 			gone = append(gone, port)
 		}
 	}
-	if w, ok := l.place.(place.Witness); ok && len(gone) > 0 {
+	if w, ok := l.place.(place.Witness); ok && len(gone) > 0 && why != "" {
 		w.Yielded(gone, why)
 	}
 }
