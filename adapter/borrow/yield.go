@@ -162,6 +162,7 @@ func (b *Borrow) Yield(ctx context.Context, ports []uint16) ([]uint16, error) {
 
 // GiveBack gives all stolen ports back, while what else the session has goes on to its end. Nobody is told but the agents: Close follows.
 func (b *Borrow) GiveBack(ctx context.Context) {
+	b.tunnel.End()
 	if _, err := b.yield(ctx, nil, ""); err != nil {
 		b.log.Debug("give back", zap.Error(err))
 	}
