@@ -177,7 +177,7 @@ type Unread string
 const (
 	// UnreadTLS : it is encrypted.
 	UnreadTLS Unread = "tls"
-	// UnreadHTTP2 : it is HTTP/2.
+	// UnreadHTTP2 : it is HTTP/2, of a mirror, or to a target that does not speak it.
 	UnreadHTTP2 Unread = "http2"
 	// UnreadOther : it is no HTTP.
 	UnreadOther Unread = "other"
