@@ -217,8 +217,7 @@ func (m *interposer) clientData(f frame) error {
 	case !ok || f.stream == 0:
 		return errProtocol
 	case s == nil && !m.mixed:
-		m.up.windows.Spend(size)
-		m.up.pass(f.raw)
+		m.up.passData(&f, p, size)
 		return nil
 	case s == nil:
 		// Of a stream that is over.

@@ -114,7 +114,10 @@ func (m *interposer) serve(began int) error {
 	v.log.Debug("HTTP/2")
 	// The client hears of nothing else before the target's SETTINGS.
 	if err := m.takeIn(m.down, m.fromTargets); err != nil {
-		return m.breakOff(err)
+		m.breakOff(err)
+		m.fromTarget.free()
+		m.server.free()
+		return v.discard()
 	}
 	v.others.Go(func() {
 		defer m.server.free()
@@ -122,6 +125,7 @@ func (m *interposer) serve(began int) error {
 		m.readTarget()
 	})
 	defer client.free()
+	defer m.undecidedEnd()
 	err := m.readClient(client)
 	v.in.end = client.end
 	return err
@@ -144,7 +148,8 @@ func (m *interposer) readClient(in *frames) error {
 	for {
 		err := m.takeIn(m.up, m.fromClient)
 		if err != nil {
-			return m.breakOff(err)
+			m.breakOff(err)
+			return m.conversation.discard()
 		}
 		m.offerFresh()
 		if ferr := m.up.out.Flush(); ferr != nil && !m.survives() {
@@ -173,7 +178,7 @@ func (m *interposer) readTarget() {
 	for {
 		err := m.takeIn(m.down, m.fromTargets)
 		if err != nil {
-			_ = m.breakOff(err)
+			m.breakOff(err)
 			return
 		}
 		_ = m.down.out.Flush() // the client's end is told by whoever reads it
@@ -257,7 +262,7 @@ func (w *way) passBlock() {
 }
 
 // breakOff ends the connection for an error of the client's, or the target's, that is no single stream's.
-func (m *interposer) breakOff(err error) error {
+func (m *interposer) breakOff(err error) {
 	code := http2.ErrCodeProtocol
 	if e, ok := errors.AsType[*connectionError](err); ok {
 		code = e.code
@@ -270,7 +275,7 @@ func (m *interposer) breakOff(err error) error {
 	m.down.out.Frame(func(fr *http2.Framer) error { return fr.WriteGoAway(m.last, code, nil) })
 	m.mu.Unlock()
 	if was {
-		return nil
+		return
 	}
 	m.hangUp()
 	late := time.AfterFunc(lingering, m.client.conn.Reset)
@@ -278,7 +283,6 @@ func (m *interposer) breakOff(err error) error {
 	late.Stop()
 	_ = m.client.conn.CloseWrite()
 	m.up.in.limit(lingering)
-	return m.conversation.discard()
 }
 
 // answerLater writes to the client what is pending for it, without waiting unless that is much: it sends more than it reads then.
@@ -358,6 +362,18 @@ func (m *interposer) clientEnded() {
 	m.mu.Unlock()
 	_ = m.server.CloseWrite()
 	m.fromTarget.alone()
+}
+
+// undecidedEnd gives requests up that are not decided: nobody is asked any more.
+func (m *interposer) undecidedEnd() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.clientOver = true
+	for _, s := range m.streams {
+		if s.undecided != nil {
+			m.forget(s, http2.ErrCodeCancel)
+		}
+	}
 }
 
 // targetEnded passes the target's end on, when debuggees have answered what they were asked.
