@@ -89,9 +89,10 @@ func (a *agentEnd) standIn(w http.ResponseWriter, r *http.Request) {
 				w.WriteHeader(http.StatusOK)
 			}
 		}
-		if !f.End { // a trailer alone is one header section
-			_ = http.NewResponseController(w).Flush()
+		if f.End { // the client hears of a trailer when the handler returns, and may end its own half only then
+			return
 		}
+		_ = http.NewResponseController(w).Flush()
 	}
 }
 
