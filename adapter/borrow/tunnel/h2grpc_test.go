@@ -89,9 +89,10 @@ func (a *agentEnd) standIn(w http.ResponseWriter, r *http.Request) {
 				w.WriteHeader(http.StatusOK)
 			}
 		}
-		if !f.End { // a trailer alone is one header section
-			_ = http.NewResponseController(w).Flush()
+		if f.End { // unflushed: a trailer alone is one header section
+			return
 		}
+		_ = http.NewResponseController(w).Flush()
 	}
 }
 
