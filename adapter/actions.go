@@ -32,6 +32,8 @@ type (
 	consult struct{ request dap.Message }
 	// followRequests lets session.requestsChanged follow whenever requests come or change.
 	followRequests struct{}
+	// settle gives stolen ports back, or answers no to who asks for them; session.consulted follows.
+	settle struct{ request dap.Message }
 	// lookInside asks which requests the debuggee has; session.looked follows, with the answer to the editor's request.
 	lookInside struct {
 		answer     dap.Message
@@ -39,6 +41,8 @@ type (
 	}
 	// pauseChanged tells the borrow.
 	pauseChanged struct{ paused bool }
+	// giveBack has the target answer again, while debugging ends: what the debugger stops on its way must keep nobody waiting. Nothing follows.
+	giveBack struct{}
 	// setTimer lets session.fired follow, once. A timer of the same name is replaced.
 	setTimer struct {
 		name  timer
@@ -59,10 +63,12 @@ func (prepare) isAction()        {}
 func (startDebugger) isAction()  {}
 func (endDebugger) isAction()    {}
 func (pauseChanged) isAction()   {}
+func (giveBack) isAction()       {}
 func (report) isAction()         {}
 func (consult) isAction()        {}
 func (followRequests) isAction() {}
 func (lookInside) isAction()     {}
+func (settle) isAction()         {}
 func (setTimer) isAction()       {}
 func (stopTimer) isAction()      {}
 func (release) isAction()        {}

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"podstep.dev/adapter/borrow"
 	"podstep.dev/adapter/borrow/tunnel"
 	"podstep.dev/adapter/debugger"
 	"podstep.dev/launcher"
@@ -43,6 +44,8 @@ type Wish struct {
 	// Held is told of each request that a rule holds, and again when that is over with how it went on. It may be called as long as
 	// Say.
 	Held func(tunnel.Held, tunnel.Release)
+	// Asked tells of somebody who asks the session to give stolen ports back. It may be called as long as Say.
+	Asked func(borrow.Question)
 }
 
 // Options of Serve. Begin is required.

@@ -210,12 +210,18 @@ func (o *owner) do(ctx context.Context, actions []action) {
 			if o.borrow != nil {
 				o.borrow.SetPaused(a.paused)
 			}
+		case giveBack:
+			if b, ok := o.borrow.(yielder); ok {
+				o.all.Go(func() { b.GiveBack(ctx) })
+			}
 		case report:
 			o.report(ctx, a)
 		case consult:
 			o.consult(ctx, a)
 		case followRequests:
 			o.followRequests(ctx)
+		case settle:
+			o.settle(ctx, a)
 		case lookInside:
 			o.lookInside(ctx, a)
 		case setTimer:

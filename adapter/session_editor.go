@@ -38,6 +38,9 @@ func (s *session) requested(m dap.Message) {
 	case slices.Contains(aboutRequests(), m.Command):
 		s.requestsRequested(m)
 		return
+	case m.Command == "podstep/yield", m.Command == "podstep/keep":
+		s.do(settle{m})
+		return
 	case strings.HasPrefix(m.Command, "podstep/"):
 		s.failQuietly(m, "podstep knows no request "+m.Command)
 		return

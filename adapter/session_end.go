@@ -12,6 +12,7 @@ func (s *session) disconnectRequested(m dap.Message) {
 	if s.phase == running && s.disconnect.Command == "" && !s.ending && !s.restart.holds() && !s.restart.gone {
 		s.quitRestart()
 		s.disconnect = m
+		s.do(giveBack{})
 		s.do(setTimer{answerTimer, answerAfter})
 		s.forward(m)
 		return
@@ -29,10 +30,12 @@ func (s *session) disconnectRequested(m dap.Message) {
 func (s *session) terminateRequested(m dap.Message) {
 	switch {
 	case s.phase == running && !s.restart.active() && s.real.True("supportsTerminateRequest"):
+		s.do(giveBack{})
 		s.forward(m)
 	case s.phase == running && !s.restart.active() && !s.ending:
 		s.succeed(m, nil)
 		s.ending = true
+		s.do(giveBack{})
 		s.ask(dap.AskDisconnect(false))
 		s.do(setTimer{endTimer, endAfter})
 	case s.phase == over || s.ending:

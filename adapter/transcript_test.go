@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"podstep.dev/adapter/borrow"
 	"podstep.dev/adapter/borrow/requests"
 	"podstep.dev/adapter/borrow/tunnel"
 	"podstep.dev/adapter/dap"
@@ -32,6 +33,7 @@ import (
 //	lost ID text         the borrow ended                 signalled        podstep was told to end
 //	printed CAT text     output of a stream               fixed NAME       (first) the debugger is given by option
 //	consulted {...}      the log's answer                 unconsulted text the log has none
+//	asked {...}          somebody asks for ports
 //	came N [...]         requests came, and N more        inside [...]     the requests that the debuggee has
 //	held - {...}         a rule holds a request           held HOW {...}   it went on
 //
@@ -102,6 +104,8 @@ func play(t *testing.T, in []byte) []byte {
 		for _, a := range actions {
 			switch a := a.(type) {
 			case consult:
+				p.asked = a.request
+			case settle:
 				p.asked = a.request
 			case lookInside:
 				p.look = a
@@ -174,6 +178,10 @@ func (p *player) happen(verb, rest string) ([]action, error) {
 		var h tunnel.Held
 		err := json.Unmarshal([]byte(text), &h)
 		return s.requestHeld(h, tunnel.Release(strings.TrimPrefix(how, "-"))), err
+	case "asked":
+		var q borrow.Question
+		err := json.Unmarshal([]byte(rest), &q)
+		return s.asked(q), err
 	case "inside":
 		var entries []requests.Entry
 		err := json.Unmarshal([]byte(rest), &entries)
@@ -211,10 +219,14 @@ func describe(a action) string {
 		return "report"
 	case consult:
 		return "consult " + a.request.Command
+	case settle:
+		return "settle " + a.request.Command
 	case followRequests:
 		return "follow the requests"
 	case lookInside:
 		return "look inside"
+	case giveBack:
+		return "give back"
 	case pauseChanged:
 		return fmt.Sprintf("paused %v", a.paused)
 	case setTimer:

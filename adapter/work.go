@@ -22,7 +22,7 @@ func (o *owner) begin(ctx context.Context, a beginBorrow) {
 			o.inbox <- func(ctx context.Context) { o.begun(ctx, nil, err) }
 			return
 		}
-		b, err := o.opts.Begin(ctx, Wish{Mirror: a.mirror, OwnEnv: a.attributes.EnvNames(), Say: o.say, Held: o.tellHeld})
+		b, err := o.opts.Begin(ctx, Wish{Mirror: a.mirror, OwnEnv: a.attributes.EnvNames(), Say: o.say, Held: o.tellHeld, Asked: o.asked})
 		o.inbox <- func(ctx context.Context) { o.begun(ctx, b, err) }
 	})
 }

@@ -53,6 +53,9 @@ type Options struct {
 	// Memory is the cap in bytes on all buffers of all sessions together: they are the pod's memory. At least 4 MiB. If
 	// zero, 32 MiB.
 	Memory int
+	// Connections is how many stolen connections are handled at once, of all sessions; further ones go straight to the target. If zero, one
+	// for each 128 KiB of Memory.
+	Connections int
 	// Unjoined is how long Run waits for the first session, and for one to come back when the last link was lost. If
 	// zero, 30 s.
 	Unjoined time.Duration
@@ -75,6 +78,9 @@ func (o Options) filled() Options {
 	if o.Memory == 0 {
 		o.Memory = 32 << 20
 	}
+	if o.Connections == 0 {
+		o.Connections = o.Memory / (128 << 10)
+	}
 	if o.Changed == nil {
 		o.Changed = func(*Agent) {}
 	}
@@ -94,6 +100,7 @@ type Agent struct {
 	stay   *Stay
 	shares shares
 	ports  *incoming.Ports
+	asks   asks
 
 	mu       sync.Mutex
 	links    int
@@ -103,7 +110,7 @@ type Agent struct {
 // New returns an agent without sessions.
 func New(opts Options) *Agent {
 	opts = opts.filled()
-	a := &Agent{opts: opts, stay: NewStay(opts.Unjoined), shares: share(opts.Memory)}
+	a := &Agent{opts: opts, stay: NewStay(opts.Unjoined), shares: share(opts.Memory, opts.Connections)}
 	a.ports = incoming.NewPorts(opts.Log.Named("incoming"), a.shares.incoming)
 	return a
 }
@@ -194,6 +201,7 @@ func (a *Agent) part(s *session) {
 		a.sessions = slices.Delete(a.sessions, i, i+1)
 	}
 	a.mu.Unlock()
+	a.asks.over(s)
 	linger, left := s.left()
 	switch {
 	case i < 0: // the session goes on over another link

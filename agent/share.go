@@ -28,13 +28,13 @@ const (
 	perStream = 32 << 10
 )
 
-func share(memory int) shares {
+func share(memory, connections int) shares {
 	part := memory / 16
 	buffers := splice.NewBuffers(2 * part)
 	streams := memory / perStream
 	return shares{
 		links:    mux.NewBudget(8*part, streams),
-		incoming: incoming.NewMemory(6*part, streams/4, buffers),
+		incoming: incoming.NewMemory(6*part, connections, buffers),
 		buffers:  buffers,
 		sessions: memory / perLink,
 		streams:  streams,

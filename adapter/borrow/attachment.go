@@ -107,8 +107,15 @@ func (a *attachment) use(ctx context.Context, l *link) (lived time.Duration, err
 	l.serve()
 	a.borrow.enlist(l)
 	defer a.borrow.strike(l)
+	witness, _ := a.place.(place.Witness)
 	if err := a.subscribe(l); err != nil {
+		if witness != nil && l.ctx.Err() == nil {
+			witness.Refused(err)
+		}
 		return 0, err
+	}
+	if witness != nil {
+		witness.Held()
 	}
 	began := time.Now()
 	a.borrow.tell(func(r *roster) effect { return r.attached(a.place.ID(), time.Now()) })

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -47,6 +48,10 @@ type Options struct {
 	// Listening is told of each port that the debuggee serves to others, once its traffic is subscribed to. May be nil.
 	Listening func(port uint16)
 
+	// Asked is told of each question whether the session gives stolen ports back; Yield and Keep answer. It must not block. If nil, Say gets a
+	// line that says how to answer.
+	Asked func(Question)
+
 	// listen stands in for launcher.Listen in tests.
 	listen func(ctx context.Context, dir string, opts launcher.Options) (host, error)
 }
@@ -58,7 +63,7 @@ type host interface {
 	Close() error
 }
 
-// Borrow is one borrowed target. Its goroutines: one that follows the target's places, and each place's attachment with
+// Borrow is one borrowed target. Its goroutines: one that follows the target's places, one that waits for a revocation, and each place's attachment with
 // those of its link. Close ends and awaits all.
 type Borrow struct {
 	ctx    context.Context //nolint:containedctx // the lifetime that all attachments share
@@ -77,12 +82,15 @@ type Borrow struct {
 	requests *requests.Log
 	wants    wants
 	secrets  secrets
-	tlsTold  sync.Map // ports of which it was said that the debuggee does not speak TLS there
+	tlsTold  sync.Map // ports of which it was said that TLS with the debuggee fails
 	h2Told   sync.Map // ports of which it was said that the debuggee does not speak HTTP/2 there
 	existing existing
-	env      map[string]string
-	group    errgroup.Group
-	closing  sync.Once
+	// questions are what others ask, and what was given back; revocation is the last that was heard of, nil if there was none.
+	questions  questions
+	revocation atomic.Pointer[place.Revocation]
+	env        map[string]string
+	group      errgroup.Group
+	closing    sync.Once
 	// prepared is closed when the debuggee can be reached.
 	prepared chan struct{}
 
@@ -156,6 +164,9 @@ func (b *Borrow) begin(ctx context.Context) error {
 	}
 	sets := b.found.Places(b.ctx)
 	b.group.Go(func() error { b.follow(sets); return nil })
+	if r, ok := b.found.(place.Revocable); ok && b.mirror.Incoming.Mode == config.ModeSteal {
+		b.group.Go(func() error { b.obey(r.Revoked()); return nil })
+	}
 	if err := b.await(ctx, func() bool { return b.description != nil }); err != nil {
 		return err
 	}
@@ -167,7 +178,9 @@ func (b *Borrow) begin(ctx context.Context) error {
 		return err
 	}
 	for _, port := range slices.Sorted(maps.Keys(b.mirror.Incoming.Ports)) {
-		b.sayPort(port)
+		if !b.questions.hasGiven(port) {
+			b.sayPort(port)
+		}
 	}
 	b.wants.say(b.say)
 	return nil
@@ -277,7 +290,7 @@ func (b *Borrow) intercept(d wire.Description) (err error) {
 		return fault.New(fault.LauncherFailed, "cannot prepare the session", err)
 	}
 	about := local.Session{Target: b.target.String(), Mode: b.mirror.Incoming.Mode}
-	if b.local, err = local.Serve(b.ctx, b.dir, about, b.requests, b.log); err != nil {
+	if b.local, err = local.Serve(b.ctx, b.dir, about, b.requests, b, b.log); err != nil {
 		b.log.Warn("podstep requests does not see this session", zap.Error(err))
 	}
 	b.host, err = b.opts.listen(b.ctx, b.dir, launcher.Options{

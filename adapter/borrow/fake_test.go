@@ -15,6 +15,7 @@ import (
 	"podstep.dev/adapter/config"
 	"podstep.dev/adapter/place"
 	"podstep.dev/internal/control"
+	"podstep.dev/internal/fault"
 	"podstep.dev/internal/mux"
 	"podstep.dev/internal/splice"
 	"podstep.dev/internal/testkit"
@@ -27,10 +28,14 @@ type fakeTarget struct {
 	sets   chan []place.Place
 	over   error
 	closed chan struct{}
+	// revoked takes the right to steal away.
+	revoked chan place.Revocation
 }
 
+func (f *fakeTarget) Revoked() <-chan place.Revocation { return f.revoked }
+
 func newTarget(first ...place.Place) *fakeTarget {
-	f := &fakeTarget{sets: make(chan []place.Place, 1), closed: make(chan struct{})}
+	f := &fakeTarget{sets: make(chan []place.Place, 1), closed: make(chan struct{}), revoked: make(chan place.Revocation, 1)}
 	f.sets <- first
 	return f
 }
@@ -89,18 +94,22 @@ type fakePlace struct {
 	// attach says why Attach fails; refuse what a subscription is refused with.
 	attach error
 	refuse *wire.Refusal
+	// stuck is why the agent cannot end a subscription.
+	stuck error
 	// existing is how many connections each port had before.
 	existing int
 	// reset and kept are what it says of them when they are to be reset.
 	reset int
 	kept  string
 	// heard are the calls of the sessions and how often one began, in order.
-	heard    []string
-	attaches int
-	link     *mux.Session
-	server   *control.Server
-	parts    []io.Closer
-	last     uint64
+	heard []string
+	// witnessed is what its owners' record has.
+	witnessed []string
+	attaches  int
+	link      *mux.Session
+	server    *control.Server
+	parts     []io.Closer
+	last      uint64
 }
 
 func newPlace(t *testing.T, name string) *fakePlace {
@@ -113,6 +122,35 @@ func (p *fakePlace) ID() string               { return p.name + "@1" }
 func (p *fakePlace) String() string           { return p.name }
 func (p *fakePlace) Lasting() bool            { return !p.passing }
 func (p *fakePlace) Incoming() place.Incoming { return p.incoming }
+
+func (p *fakePlace) Held()             { p.witness("held") }
+func (p *fakePlace) Refused(why error) { p.witness("refused: " + fault.As(why).Summary()) }
+func (p *fakePlace) Yielded(ports []uint16, why string) {
+	p.witness(fmt.Sprintf("yielded %v: %s", ports, why))
+}
+
+func (p *fakePlace) witness(what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.witnessed = append(p.witnessed, what)
+}
+
+func (p *fakePlace) record() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.witnessed)
+}
+
+// question has the agent tell the session of somebody who asks.
+func (p *fakePlace) question(q wire.AskedParams) {
+	p.t.Helper()
+	p.mu.Lock()
+	server := p.server
+	p.mu.Unlock()
+	if err := server.Asked(p.t.Context(), q); err != nil {
+		p.t.Error(err)
+	}
+}
 
 // Attach starts an agent's end of a link.
 func (p *fakePlace) Attach(context.Context) (io.ReadWriteCloser, error) {
@@ -187,7 +225,9 @@ func (p *fakePlace) Subscribe(_ context.Context, s wire.SubscribeParams) (wire.S
 
 func (p *fakePlace) Unsubscribe(_ context.Context, u wire.UnsubscribeParams) error {
 	p.note("unsubscribe %d", u.ID)
-	return nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stuck
 }
 
 func (p *fakePlace) Paused(_ context.Context, s wire.PausedParams) error {
@@ -202,6 +242,15 @@ func (p *fakePlace) Patience(_ context.Context, s wire.PatienceParams) error {
 
 func (p *fakePlace) Leave(_ context.Context, l wire.LeaveParams) error {
 	p.note("leave %d", l.Linger)
+	return nil
+}
+
+func (p *fakePlace) Ask(context.Context, wire.AskParams) (wire.AskResult, error) {
+	return wire.AskResult{}, errors.New("nobody asks")
+}
+
+func (p *fakePlace) Answer(_ context.Context, a wire.AnswerParams) error {
+	p.note("answer %d released=%v", a.ID, a.Released)
 	return nil
 }
 

@@ -69,7 +69,12 @@ func (l *link) params(port uint16) wire.SubscribeParams {
 	}
 	p.Requests, p.OnPause, p.Repeat, p.TLS = true, b.onPause(), b.repeat(), b.secrets.wanted[port]
 	p.Hold = b.patience()
-	p.Existing, p.ProbesTo = wire.Existing(b.mirror.Incoming.Existing), wire.ProbesTo(b.mirror.Incoming.Probes)
+	if b.mirror.Incoming.Existing == config.ExistingReset {
+		p.Existing = wire.ExistingReset
+	}
+	if b.mirror.Incoming.Probes == config.ProbesDebuggee {
+		p.ProbesTo = wire.ProbesDebuggee
+	}
 	if f := b.mirror.Incoming.ProbeFilter; !f.IsZero() {
 		p.ProbeFilter, _ = json.Marshal(f) // it was read from JSON
 	}

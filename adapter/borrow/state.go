@@ -68,7 +68,7 @@ func (b *Borrow) standing() (*link, <-chan struct{}) {
 func (b *Borrow) want(port uint16) (links []*link, known bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if slices.Contains(b.ports, port) {
+	if slices.Contains(b.ports, port) || b.questions.hasGiven(port) || b.revocation.Load() != nil {
 		return nil, true
 	}
 	b.ports = append(slices.Clip(b.ports), port)
@@ -105,6 +105,8 @@ type Status struct {
 	// Ports of the target whose traffic is subscribed to at one place at least.
 	Ports  []uint16 `json:"ports"`
 	Places []Place  `json:"places"`
+	// Released are ports that the session gave back.
+	Released []uint16 `json:"released,omitempty"`
 	tunnel.Counts
 }
 
@@ -120,7 +122,7 @@ type Place struct {
 func (b *Borrow) Status() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Status{Target: b.target.String(), Mode: b.mirror.Incoming.Mode, Counts: b.tunnel.Counts(), Ports: []uint16{}, Places: []Place{}}
+	s := Status{Target: b.target.String(), Mode: b.mirror.Incoming.Mode, Counts: b.tunnel.Counts(), Ports: []uint16{}, Places: []Place{}, Released: b.questions.given()}
 	for _, l := range b.links {
 		s.Ports = append(s.Ports, l.ports()...)
 	}

@@ -92,7 +92,7 @@ func (l *link) subscribe(ctx context.Context, port uint16) error {
 	l.mu.Lock()
 	s, known := l.subscriptions[port]
 	if !known {
-		if l.released {
+		if l.released || l.borrow.questions.hasGiven(port) {
 			l.mu.Unlock()
 			return nil
 		}
@@ -136,7 +136,9 @@ func (l *link) ask(port uint16, s *subscription) {
 func (l *link) subscribeFault(port uint16, err error) *fault.Fault {
 	var refusal *wire.Refusal
 	if errors.As(err, &refusal) && refusal.Reason == wire.ReasonTaken {
-		return fault.New(fault.PortTaken, fmt.Sprintf("cannot steal port %d of %s", port, l.place), err)
+		taken := fault.New(fault.PortTaken, fmt.Sprintf("cannot steal port %d of %s", port, l.place), err)
+		taken.Hint = l.borrow.askHint(port, taken.Advice())
+		return taken
 	}
 	if refusal != nil && refusal.Reason == wire.ReasonTLS {
 		return fault.New(fault.TLSUnusable, fmt.Sprintf("cannot take the TLS off port %d of %s", port, l.place), err)

@@ -87,13 +87,13 @@ func (r *reader) text(path string) (string, wire.Secret) {
 	return "", wire.Secret(text)
 }
 
-// sayTLSFailed tells the person, once for each port, that the debuggee does not speak TLS where it should.
+// sayTLSFailed tells the person, once for each port, that TLS with the debuggee fails.
 func (b *Borrow) sayTLSFailed(port uint16, err error) {
 	if _, told := b.tlsTold.LoadOrStore(port, true); told {
 		return
 	}
 	local, _ := b.tunnel.Port(port)
-	b.say(fmt.Sprintf("the program does not speak TLS on its port %d (%v), so the target answers what comes to port %d; if it speaks plain HTTP, add \"debuggee\": \"plain\" to \"tls\"", local, err, port))
+	b.say(fmt.Sprintf("TLS with the program on its port %d fails (%v), so it gets nothing of what comes to port %d over TLS; if it speaks plain HTTP, add \"debuggee\": \"plain\" to \"tls\"", local, err, port))
 }
 
 // sayTLS says what became of connections whose TLS should have been taken off; nothing if it is not about that: 2 connections to port 8443 of

@@ -118,10 +118,10 @@ func TestThePersonHearsWhyTLSWasNotTakenOff(t *testing.T) {
 	s.saysSoon(`the target does not take the certificate of "client" in "tls": 1 connection to port 80 of pod/a`)
 	s.sayTLSFailed(80, syscall.EPROTO)
 	s.sayTLSFailed(80, syscall.EPROTO)
-	s.saysSoon("the program does not speak TLS on its port 8080 (protocol error), so the target answers what comes to port 80")
+	s.saysSoon("TLS with the program on its port 8080 fails (protocol error), so it gets nothing of what comes to port 80 over TLS")
 	n := 0
 	for _, line := range s.lines() {
-		if strings.HasPrefix(line, "the program does not speak TLS") {
+		if strings.HasPrefix(line, "TLS with the program") {
 			n++
 		}
 	}

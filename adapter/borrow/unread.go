@@ -77,6 +77,7 @@ func sayUnread(n uint64, why wire.Unread, where, mode string) string {
 		wire.UnreadLong:    {"has a head that is too long", "have heads that are too long"},
 		wire.UnreadUpgrade: {"asked for another protocol", "asked for another protocol"},
 		wire.UnreadOld:     {"began before the session", "began before the session"},
+		wire.UnreadCrowded: {"and perhaps more came when the agent had as many as its memory allows", "and perhaps more came when the agent had as many as its memory allows"},
 	}
 	if text := sayTLS(n, why, where); text != "" {
 		return text

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -28,6 +29,8 @@ type Provider struct {
 	Log *zap.Logger
 	// Holder says for whom sessions are: "alice@laptop". It is written into the Events of borrowed pods.
 	Holder string
+	// Session is the sessions' id, as agents hear it.
+	Session string
 	// Transport is the only one that agents are reached by: exec.WebSocket or exec.SPDY. If empty, both are tried.
 	Transport string
 }
@@ -53,7 +56,7 @@ func (p Provider) Find(ctx context.Context, m config.Mirror, say func(string)) (
 		Cluster: c, Log: log, Say: say, Agent: m.Agent, Image: image + program.Version(),
 		Exec: &exec.Dialer{Config: c.Config, Client: c.Client.CoreV1().RESTClient(), Log: log.Named("agent"), Transport: p.Transport},
 	}
-	t := &target{ctx: context.WithoutCancel(ctx), cluster: c, log: log, mirror: m, holder: p.Holder, attacher: attacher, pods: map[string]*pod{}}
+	t := &target{ctx: context.WithoutCancel(ctx), cluster: c, log: log, mirror: m, holder: p.Holder, session: p.Session, attacher: attacher, pods: map[string]*pod{}, revoked: make(chan place.Revocation, 1), heard: map[string]bool{}}
 	if wanted.Kind == config.KindTargetless {
 		return &nowhere{t}, nil
 	}
@@ -71,18 +74,23 @@ type target struct {
 	log      *zap.Logger
 	mirror   config.Mirror
 	holder   string
+	session  string
 	attacher *attach.Attacher
 	workload *workload.Workload
 
 	events sync.WaitGroup
+	// revoked has room for one.
+	revoked chan place.Revocation
 
 	mu   sync.Mutex
 	pods map[string]*pod // by ID, all there ever were
+	// heard are the revocations that were sent, in words: several pods may have the same one.
+	heard map[string]bool
 }
 
 func (t *target) find(ctx context.Context, wanted config.Target) (err error) {
 	t.workload, err = workload.Find(ctx, t.cluster, wanted, workload.Options{
-		Log: t.log, One: t.mirror.Pods == config.PodsOne, Incoming: t.mirror.Incoming.Mode != config.ModeOff,
+		Log: t.log, One: t.mirror.Pods == config.PodsOne, Incoming: t.mirror.Incoming.Mode != config.ModeOff, Pods: t.lookForRevocations,
 	})
 	if err != nil {
 		return err
@@ -93,6 +101,9 @@ func (t *target) find(ctx context.Context, wanted config.Target) (err error) {
 	for _, i := range t.workload.Instances() {
 		if err := t.stealDenied(i.Steal, fmt.Sprintf("%s (%s)", t.workload, i)); err != nil {
 			return err
+		}
+		if r, is := workload.Revoked(i.Pod, t.session, t.holder, time.Now()); is {
+			return r.Fault(fmt.Sprintf("%s (%s)", t.workload, i))
 		}
 	}
 	return nil

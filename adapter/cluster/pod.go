@@ -9,6 +9,7 @@ import (
 	"podstep.dev/adapter/cluster/attach"
 	"podstep.dev/adapter/cluster/workload"
 	"podstep.dev/adapter/place"
+	"podstep.dev/internal/fault"
 )
 
 // pod is one start of the borrowed container in one pod.
@@ -20,10 +21,15 @@ type pod struct {
 
 	mu    sync.Mutex
 	tried bool
-	since time.Time // of the first link; zero before
+	// since is when the session had all that it asked for; zero before.
+	since   time.Time
+	refused bool
 }
 
-var _ place.Place = (*pod)(nil)
+var (
+	_ place.Place   = (*pod)(nil)
+	_ place.Witness = (*pod)(nil)
+)
 
 func newPod(t *target, i workload.Instance) *pod {
 	return &pod{
@@ -58,7 +64,6 @@ func (p *pod) Attach(ctx context.Context) (io.ReadWriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.borrowed()
 	return link, nil
 }
 
@@ -70,14 +75,31 @@ func (p *pod) again() bool {
 	return p.tried
 }
 
-// borrowed leaves the Event of the beginning, once.
-func (p *pod) borrowed() {
+// Held leaves the Event of the beginning, once.
+func (p *pod) Held() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.since.IsZero() {
 		p.since = time.Now()
 		p.record(attach.Event{Reason: attach.Borrowed, Since: p.since})
 	}
+}
+
+// Refused leaves an Event of a session that did not get what it asked for, once, unless it borrows the pod already.
+func (p *pod) Refused(why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.since.IsZero() && !p.refused {
+		p.refused = true
+		p.record(attach.Event{Reason: attach.Refused, Since: time.Now(), Why: fault.As(why).Summary()})
+	}
+}
+
+// Yielded leaves an Event of ports that were given back.
+func (p *pod) Yielded(ports []uint16, why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.record(attach.Event{Reason: attach.Yielded, Since: time.Now(), Ports: ports, Why: why})
 }
 
 // returned leaves the Event of the end.

@@ -17,14 +17,15 @@ import (
 const maxSessions = 1 << 20
 
 // Targets lists what can be borrowed in the cluster's namespace, or in all, and who borrows it. Errors are *fault.Fault.
-func Targets(ctx context.Context, o api.Options, all bool) (*workload.List, error) {
+// agents is the namespace of agents that have pods of their own, if that is another one.
+func Targets(ctx context.Context, o api.Options, all bool, agents string) (*workload.List, error) {
 	c, err := api.Connect(o)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
 	dialer := &exec.Dialer{Config: c.Config, Client: c.Client.CoreV1().RESTClient(), Log: o.Log}
-	return workload.Targets(ctx, c, workload.ListOptions{All: all, Sessions: func(ctx context.Context, a workload.Agent) ([]wire.Session, error) {
+	return workload.Targets(ctx, c, workload.ListOptions{All: all, AgentNamespace: agents, Sessions: func(ctx context.Context, a workload.Agent) ([]wire.Session, error) {
 		return sessions(ctx, dialer, a)
 	}})
 }

@@ -301,7 +301,7 @@ func TestKeptRequestStaysWholeWhileTheTargetIsReached(t *testing.T) {
 	if !b.takeAll(wire.MaxFirst) {
 		t.Fatal("no budget")
 	}
-	u := newUpload(nil, false, b, append(make([]byte, 0, wire.MaxFirst), "POST "...))
+	u := newUpload(nil, false, b, []byte("POST "), wire.MaxFirst)
 	u.dst = io.Discard
 	u.delivered()
 	if !u.keep() {

@@ -49,8 +49,16 @@ func (p *port) serve(conn *net.TCPConn, from, to netip.AddrPort, crowded bool) {
 	defer p.noteConnection(c)()
 	claims := p.claimed()
 	switch {
-	case crowded || len(claims) == 0:
-		log.Debug("not offered", zap.Bool("crowded", crowded))
+	case crowded:
+		log.Debug("too many connections")
+		for _, st := range claims {
+			if st.filter != nil {
+				st.session.unread.add(st.id, wire.UnreadCrowded)
+			}
+		}
+		c.pass()
+	case len(claims) == 0:
+		log.Debug("not offered")
 		c.pass()
 	case claims[0].params.Requests:
 		c.talk()

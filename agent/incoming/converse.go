@@ -251,7 +251,7 @@ func (v *conversation) pass(req *http1.Request) (more bool, err error) {
 	v.turn = t
 	v.in.skip(raw + n)
 	if !whole {
-		if err := v.in.body(scanner, up.write); err != nil {
+		if err := v.in.bodyTo(up.straightTo(), scanner, up.write); err != nil {
 			return false, v.brokenOff(up, err)
 		}
 	}
@@ -335,7 +335,7 @@ func (v *conversation) sendRaw() error {
 	if raw == nil {
 		return errOver
 	}
-	err := v.in.rest(func(p []byte) error {
+	err := v.in.restTo(raw.Conn, func(p []byte) error {
 		if _, err := raw.Write(p); err != nil {
 			return &partyError{fmt.Errorf("pass on: %w", err)}
 		}

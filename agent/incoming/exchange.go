@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -53,7 +54,7 @@ func (v *conversation) ask(st *steal, req *http1.Request, t *turn, first []byte,
 		st.session.visits.Done()
 		return nil, errOver
 	}
-	kept := append(make([]byte, 0, reserved), first...)
+	kept := slices.Clone(first)
 	h := wire.Header{
 		Kind: wire.KindRequest, From: v.from, To: v.to, Protocol: wire.HTTP1, TLS: v.wasTLS(),
 		Connection: v.seat(st.session), Request: st.session.requests.Add(1), Probe: t.probe,
@@ -67,7 +68,7 @@ func (v *conversation) ask(st *steal, req *http1.Request, t *turn, first []byte,
 	}
 	x := &exchange{
 		conversation: v, st: st, id: h.Request, stream: stream, await: await, turn: t, again: t.probe || st.mayRepeat(req),
-		up: newUpload(stream, t.switches, v.memory.firsts, kept),
+		up: newUpload(stream, t.switches, v.memory.firsts, kept, reserved),
 	}
 	x.in.src, x.in.buffers = stream, v.memory.buffers
 	v.mu.Lock()
@@ -103,9 +104,19 @@ func (x *exchange) run() {
 	defer x.up.forget()
 	stop := contextAfter(x.st.session.taken, func() { splice.Reset(x.stream) })
 	defer stop()
-	if err := x.await(); err != nil {
+	switch err := x.await(); {
+	case err == nil:
+	case isUndelivered(err):
 		x.log.Debug("passthrough", zap.Uint64("request", x.id), zap.Error(err))
 		x.toTarget()
+		return
+	default:
+		x.log.Debug("perhaps delivered", zap.Uint64("request", x.id), zap.Error(err))
+		f := wire.Failure{Status: 502, Fallback: x.again, Text: "podstep: the session was lost before it was known whether the developer's program has the request"}
+		if unheard, ok := errors.AsType[*unheardError](err); ok && unheard.late {
+			f.Status, f.Text = 504, "podstep: the session does not say whether the developer's program has the request"
+		}
+		x.failed(f)
 		return
 	}
 	x.up.delivered()
@@ -124,6 +135,13 @@ func (x *exchange) run() {
 		x.up.forget()
 		x.answer()
 	}
+}
+
+// isUndelivered says that an adapter has certainly not given a request to the debuggee. A link that is lost or silent may have taken its yes
+// with it.
+func isUndelivered(err error) bool {
+	_, refused := errors.AsType[*wire.Refusal](err)
+	return refused || errors.Is(err, wire.ErrDropped)
 }
 
 // answer passes the response on.

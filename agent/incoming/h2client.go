@@ -44,7 +44,9 @@ func (m *interposer) fromClient(f frame) error {
 		return m.clientWindow(f)
 	case http2.FrameRSTStream:
 		return m.clientReset(f)
-	case http2.FramePing, http2.FrameGoAway:
+	case http2.FramePing:
+		return m.clientPing(f)
+	case http2.FrameGoAway:
 		if f.stream != 0 {
 			return errProtocol
 		}
@@ -59,6 +61,23 @@ func (m *interposer) fromClient(f frame) error {
 	default:
 		m.passUnknown(m.up, f, m.streams[f.stream])
 	}
+	return nil
+}
+
+// clientPing passes a ping on, but answers one that is about a debuggee's stream: clients of gRPC ping when data comes, to measure the
+// bandwidth, and while they wait for an answer, and a target that sends nothing and has no stream ends a connection for that
+// (too_many_pings).
+func (m *interposer) clientPing(f frame) error {
+	switch {
+	case f.stream != 0 || len(f.payload) != 8:
+		return errProtocol
+	case f.has(http2.FlagPingAck), !m.spoke && m.exchanges == 0:
+		m.up.pass(f.raw)
+		return nil
+	}
+	m.spoke = false
+	m.down.put()
+	m.down.out.Frame(func(fr *http2.Framer) error { return fr.WritePing(true, [8]byte(f.payload)) })
 	return nil
 }
 
@@ -198,8 +217,7 @@ func (m *interposer) clientData(f frame) error {
 	case !ok || f.stream == 0:
 		return errProtocol
 	case s == nil && !m.mixed:
-		m.up.windows.Spend(size)
-		m.up.pass(f.raw)
+		m.up.passData(&f, p, size)
 		return nil
 	case s == nil:
 		// Of a stream that is over.

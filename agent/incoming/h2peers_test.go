@@ -212,16 +212,20 @@ func TestGRPC(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, p := range []wire.SubscribeParams{wantRequests("X-User: alice"), {Port: 80, Mode: wire.ModeSteal, Requests: true, Filter: []byte(`{"all": [{"header": {"x-user": "alice"}}, {"grpc": {"service": "podstep.Echo"}}]}`)}} {
-		client := testpod.NewClient(t)
-		runServer(t, program, "serve", "target", "80")
-		runServer(t, program, "serve", "debuggee", "81")
-		f := startFarEnd(t, Options{})
-		f.on(debuggeeH2(t, "127.0.0.1:81"))
-		f.subscribe(t, p)
-		if got := runClient(t, client, program, "call", testpod.Pod4+":80", "x-user=alice", "debuggee"); got != "ok\n" {
-			t.Errorf("%q", got)
-		}
-		f.freed(t)
+	calls := wantRequests("")
+	calls.Filter = []byte(`{"all": [{"header": {"x-user": "alice"}}, {"grpc": {"service": "podstep.Echo"}}]}`)
+	for name, p := range map[string]wire.SubscribeParams{"by header": wantRequests("X-User: alice"), "by service": calls} {
+		t.Run(name, func(t *testing.T) {
+			client := testpod.NewClient(t)
+			runServer(t, program, "serve", "target", "80")
+			runServer(t, program, "serve", "debuggee", "81")
+			f := startFarEnd(t, Options{})
+			f.on(debuggeeH2(t, "127.0.0.1:81"))
+			f.subscribe(t, p)
+			if got := runClient(t, client, program, "call", testpod.Pod4+":80", "x-user=alice", "debuggee"); got != "ok\n" {
+				t.Errorf("%q", got)
+			}
+			f.freed(t)
+		})
 	}
 }

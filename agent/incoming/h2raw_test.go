@@ -29,8 +29,6 @@ type rawH2 struct {
 	heard []string
 	data  map[uint32]int
 	over  bool
-	// each is told of frames; it may answer.
-	each func(http2.Frame)
 }
 
 // startH2 begins to hear. A client has sent its preface then, with settings.
@@ -127,7 +125,7 @@ func (r *rawH2) headers(id uint32, end bool, fields ...string) {
 	r.say(func() {
 		r.block.Reset()
 		for _, f := range fields {
-			at := strings.LastIndex(f[1:], "=") + 1
+			at := strings.Index(f[1:], "=") + 1
 			_ = r.enc.WriteField(hpack.HeaderField{Name: f[:at], Value: f[at+1:]})
 		}
 		_ = r.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: r.block.Bytes(), EndHeaders: true, EndStream: end})

@@ -122,8 +122,7 @@ func (m *interposer) targetData(f frame) error {
 	case !ok:
 		return errProtocol
 	case s == nil && !m.mixed:
-		m.down.windows.Spend(size)
-		m.down.pass(f.raw)
+		m.down.passData(&f, p, size)
 		return nil
 	case s == nil:
 		// Of a stream that the client gave up: what it takes of the connection's window the target has back.

@@ -103,6 +103,17 @@ func (w *way) data(b *backlog, p []byte, size int, end bool, raw []byte) (refund
 	return size - n
 }
 
+// passData passes content of a stream on that is not known.
+func (w *way) passData(f *frame, p []byte, size int) {
+	w.windows.Spend(size)
+	if f.raw != nil {
+		w.pass(f.raw)
+		return
+	}
+	w.put()
+	w.out.Data(f.stream, p, f.ends())
+}
+
 // headers sends a header section behind what waits.
 func (w *way) headers(b *backlog, fields []hpack.HeaderField, end bool) {
 	if len(b.items) > 0 {

@@ -5,10 +5,11 @@ package incoming
 import (
 	"errors"
 	"io"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
-	"podstep.dev/internal/http1"
 	"podstep.dev/internal/splice"
 )
 
@@ -26,9 +27,12 @@ type inbox struct {
 	src     io.Reader
 	buffers *splice.Buffers
 
-	small [smallInbox]byte
+	// small is nil while nothing is kept of a socket, which may be idle for long.
+	small *[smallInbox]byte
 	large []byte
 	r, w  int
+	// raw is src's, when the kernel can be asked what there is.
+	raw syscall.RawConn
 	// hungry says that the last read took all there was room for.
 	hungry bool
 	// end is what the direction ended with.
@@ -73,11 +77,21 @@ func (b *inbox) storage() []byte {
 	if b.large != nil {
 		return b.large
 	}
+	if b.small == nil {
+		b.small = smalls.Get().(*[smallInbox]byte)
+	}
 	return b.small[:]
 }
 
+var smalls = sync.Pool{New: func() any { return new([smallInbox]byte) }}
+
 // bytes are those that were read and not passed on. They hold until the next fill.
-func (b *inbox) bytes() []byte { return b.storage()[b.r:b.w] }
+func (b *inbox) bytes() []byte {
+	if b.r == b.w {
+		return nil
+	}
+	return b.storage()[b.r:b.w]
+}
 
 // skip takes the first n bytes as passed on.
 func (b *inbox) skip(n int) { b.r += n }
@@ -100,6 +114,9 @@ func (b *inbox) fill() error {
 		b.r, b.w = 0, 0
 		if !b.hungry {
 			b.free()
+			if b.isRaw() {
+				return b.fillFromSocket()
+			}
 		}
 	}
 	if (b.hungry || b.w == len(b.storage())) && !b.widen(1) && b.w == len(b.storage()) {
@@ -119,6 +136,46 @@ func (b *inbox) fill() error {
 	return nil
 }
 
+// isRaw says whether the kernel can be asked what there is to read.
+func (b *inbox) isRaw() bool {
+	if s := splice.SocketOf(b.src); b.raw == nil && s != nil {
+		b.raw, _ = s.Socket().SyscallConn()
+	}
+	return b.raw != nil
+}
+
+// fillFromSocket is fill with memory that is taken when there is something to read: most clients are idle most of the time.
+func (b *inbox) fillFromSocket() error {
+	b.bound()
+	var n int
+	var failed error
+	err := b.raw.Read(func(fd uintptr) bool {
+		for {
+			if n, failed = syscall.Read(int(fd), b.storage()); failed != syscall.EINTR {
+				break
+			}
+		}
+		if n > 0 {
+			return true
+		}
+		b.free()
+		return failed != syscall.EAGAIN
+	})
+	switch {
+	case err == nil && failed != nil:
+		err = os.NewSyscallError("read", failed)
+	case err == nil && n <= 0:
+		err = io.EOF
+	}
+	if err != nil {
+		b.end = err
+		return err
+	}
+	b.w, b.hungry = n, n == smallInbox
+	splice.SocketOf(b.src).Moved(n)
+	return nil
+}
+
 // widen makes room for n bytes more, and says whether there is.
 func (b *inbox) widen(n int) bool {
 	have := b.bytes()
@@ -132,30 +189,15 @@ func (b *inbox) widen(n int) bool {
 	return len(b.storage())-b.w >= n
 }
 
-// free gives large memory back; nothing may be kept.
+// free gives memory back; nothing may be kept.
 func (b *inbox) free() {
+	if b.small != nil {
+		smalls.Put(b.small)
+		b.small = nil
+	}
 	if b.large != nil {
 		b.buffers.Give(b.large)
 		b.large = nil
-	}
-}
-
-// body passes the rest of a message's body on. Its error is the write's, the direction's end or http1.ErrOdd.
-func (b *inbox) body(s *http1.Scanner, write func([]byte) error) error {
-	for {
-		n, done, err := s.Take(b.bytes())
-		if n > 0 {
-			if err := write(b.bytes()[:n]); err != nil {
-				return err
-			}
-			b.skip(n)
-		}
-		if err != nil || done {
-			return err
-		}
-		if err := b.fill(); err != nil {
-			return err
-		}
 	}
 }
 

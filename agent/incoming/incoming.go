@@ -35,8 +35,8 @@ import (
 // Begin begins a stream towards the adapter, which has the header and the first bytes at once.
 type Begin func(ctx context.Context, h wire.Header, first []byte) (Stream, error)
 
-// Stream is written to at once and read after Await, whose error closes it: a refusal is a *wire.Refusal, and on any
-// error nothing was delivered.
+// Stream is written to at once and read after Await, whose error closes it. After a refusal, which is a *wire.Refusal, and after a
+// wire.ErrDropped, nothing was delivered; after any other error it may have been.
 type Stream interface {
 	splice.Conn
 	Await(ctx context.Context) error
@@ -302,6 +302,10 @@ func (s *Subscriptions) crowd() {
 		s.opts.Log.Warn("as many connections as may be; further ones go to the target", zap.Int("connections", s.opts.Memory.connections))
 	}
 	for id, sub := range s.subscriptions {
+		if st, steals := sub.(*steal); now && steals && st.filter != nil {
+			// What comes from here on is not seen.
+			s.unread.add(id, wire.UnreadCrowded)
+		}
 		if err := sub.suspend(now); err != nil {
 			s.opts.Log.Warn("suspend", zap.Uint64("subscription", id), zap.Error(err))
 		}

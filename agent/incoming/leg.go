@@ -148,7 +148,7 @@ func (l *leg) passRest() {
 	if t != nil {
 		t.finish()
 	}
-	l.ended(l.in.rest(l.toClient))
+	l.ended(l.in.restTo(l.client.conn, l.toClient))
 }
 
 // withdraw ends a leg that nothing was said on. It returns false when something was.
@@ -355,7 +355,7 @@ func (v *conversation) respond(in *inbox, method string, final func(*http1.Respo
 		case interim:
 			continue
 		case !done:
-			err = in.body(scanner, v.toClient)
+			err = in.bodyTo(v.client.conn, scanner, v.toClient)
 			if errors.Is(err, http1.ErrOdd) {
 				return odd, nil
 			}

@@ -18,6 +18,7 @@ import (
 type socket interface {
 	splice.Conn
 	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
 	Reset()
 	// free gives memory back. Neither Read nor Write may be called any more.
 	free()
@@ -67,6 +68,12 @@ func (s *secured) CloseWrite() error {
 		}
 	}
 	return s.below.CloseWrite()
+}
+
+// Close ends both halves. It waits no longer than that for one who does not read.
+func (s *secured) Close() error {
+	_ = s.below.width.SetWriteDeadline(time.Now().Add(lastWords))
+	return s.Conn.Close()
 }
 
 // Reset resets the connection below, unless the other end is to read an alert.
@@ -135,6 +142,9 @@ func (c *carrier) Write(b []byte) (int, error) {
 	}
 	return c.width.Write(b)
 }
+
+// SetWriteDeadline does nothing. Package tls bounds close_notify by it, and what was sent before takes as long as its reader likes.
+func (c *carrier) SetWriteDeadline(time.Time) error { return nil }
 
 // lastWords is how long whoever is told an alert may go on sending: a connection that is closed over unread bytes is reset, and the alert
 // lost.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -352,5 +353,84 @@ func TestTargetThatDoesNotTakeTheCertificateIsSaid(t *testing.T) {
 			}
 			testpod.Eventually(t, "it is said", func() bool { return told.of(wire.UnreadTLSRefused) > 0 })
 		})
+	}
+}
+
+// TestConnectionThatStaysTLSTakesNoMemoryOfIt : another one may have it.
+func TestConnectionThatStaysTLSTakesNoMemoryOfIt(t *testing.T) {
+	client := testpod.NewClient(t)
+	a := authority.New(t)
+	web, other := a.Issue("web", "web.test"), a.Issue("other", "other.test")
+	tlsTarget(t, &tls.Config{Certificates: []tls.Certificate{web, other}, NextProtos: []string{"http/1.1"}})
+	f := startFarEnd(t, Options{Files: os.DirFS(a.Dir), Memory: NewMemory(unwrappedCost*3/2, 256, nil)})
+	f.on(answerRequest)
+	f.stealTLS(t, in("web"), "X-User: alice")
+	b := browser(t, client, &tls.Config{RootCAs: a.Pool()})
+	for range 3 { // on one connection of each, which are kept
+		for _, test := range [][2]string{{"other.test", "target: "}, {"web.test", "debuggee: "}} {
+			if _, body := get(t, b, "https://"+test[0]+"/", "X-User", "alice"); !strings.HasPrefix(body, test[1]) {
+				t.Errorf("%s: %s", test[0], body)
+			}
+		}
+	}
+}
+
+// full is TLS over a connection whose other end does not read, and has no more room.
+func full(t *testing.T) (s *secured, reader *net.TCPConn) {
+	t.Helper()
+	web := authority.New(t).Issue("web", "web.test")
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	conn, err := net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := l.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = conn.Close(), accepted.Close() })
+	shaken := make(chan error, 1)
+	go func() { shaken <- tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).Handshake() }()
+	below := &carrier{width: NewMemory(16<<20, 256, nil).width(accepted)}
+	s = &secured{Conn: tls.Server(below, &tls.Config{Certificates: []tls.Certificate{web}}), below: below, cut: new(atomic.Bool), otherCut: new(atomic.Bool)}
+	if err := errors.Join(s.Handshake(), <-shaken); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n > 0; {
+		_ = accepted.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		n, _ = accepted.Write(make([]byte, 64<<10))
+	}
+	_ = accepted.SetWriteDeadline(time.Time{})
+	return s, conn
+}
+
+// TestCloseNotifyWaitsForWhatWasSentBefore : whoever reads slowly gets the end, too.
+func TestCloseNotifyWaitsForWhatWasSentBefore(t *testing.T) {
+	s, reader := full(t)
+	ended := make(chan error, 1)
+	go func() { ended <- s.CloseWrite() }()
+	select {
+	case err := <-ended:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(6 * time.Second): // package tls waits for 5
+	}
+	if _, err := io.Copy(io.Discard, reader); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCloseDoesNotWaitForWhoDoesNotRead(t *testing.T) {
+	s, _ := full(t)
+	began := time.Now()
+	_ = s.Close()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }

@@ -91,6 +91,14 @@ func (st *steal) suspend(on bool) error { return st.port.rule.Suspend(on) }
 // errSilent says that the adapter is not asked, because it does not answer.
 var errSilent = errors.New("the adapter is silent")
 
+// unheardError says that no answer of the adapter was waited for any longer, be it that the session ended or that it is late.
+type unheardError struct {
+	text string
+	late bool
+}
+
+func (e *unheardError) Error() string { return e.text }
+
 // offer asks the adapter to take a connection or a request, and sends the first bytes with the question. await waits for the
 // answer; nothing that is sent before is delivered before.
 func (st *steal) offer(h wire.Header, first []byte, wait time.Duration) (stream Stream, await func() error, err error) {
@@ -114,7 +122,12 @@ func (st *steal) offer(h wire.Header, first []byte, wait time.Duration) (stream 
 	}
 	return stream, func() error {
 		defer heard()
-		return stream.Await(ctx)
+		err := stream.Await(ctx)
+		if err != nil && ctx.Err() != nil {
+			// Its cause may look like a refusal, which nobody has said.
+			err = &unheardError{err.Error(), errors.Is(ctx.Err(), context.DeadlineExceeded)}
+		}
+		return err
 	}, nil
 }
 

@@ -123,3 +123,18 @@ func TestTheAgentsOwnConnectionsDidNotExist(t *testing.T) {
 		t.Errorf("%d connections, %v", n, err)
 	}
 }
+
+// TestCrowdIsToldToSessionsWithFilters : what the agent does not look at.
+func TestCrowdIsToldToSessionsWithFilters(t *testing.T) {
+	client := testpod.NewClient(t)
+	webTarget(t, testpod.Pod4+":80", nil)
+	var told unreads
+	f := startFarEnd(t, Options{Memory: NewMemory(16<<20, 2, nil), Unread: told.add})
+	f.on(answerRequest)
+	f.stealRequests(t, "X-User: alice")
+	for range 2 {
+		talk(t, client).ask(mine, "debuggee: GET /")
+	}
+	talk(t, client).ask(mine, "target: GET")
+	told.become(t, map[wire.Unread]uint64{wire.UnreadCrowded: 1})
+}

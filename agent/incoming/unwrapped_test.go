@@ -43,7 +43,7 @@ func TestUnwrappedConnectionsTakeTheMemoryTheyAreChargedFor(t *testing.T) {
 			}
 		})
 	}
-	pid := startConversing(t, func(st *mux.Stream) { refuse(st) }, a.Dir)
+	pid := startConversing(t, "", func(st *mux.Stream) { refuse(st) }, a.Dir)
 	each := func(dial func() net.Conn) int {
 		before, _ := resident(t, pid)
 		for range n {

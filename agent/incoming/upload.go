@@ -18,24 +18,32 @@ type upload struct {
 	stream   Stream
 	switches bool
 	budget   *budget
-	// kept has all that was sent so far, with its whole capacity, which is not exceeded, from the budget; nil when it is not kept any
-	// more.
-	kept []byte
+	// kept has all that was sent so far; nil when it is not kept any more. reserved is what it may grow to, from the budget.
+	kept     []byte
+	reserved int
 	// asking : the adapter has not answered, so that all has to be kept.
 	asking bool
 	// whole is closed when the client has sent all of the request.
 	whole chan struct{}
 }
 
-// newUpload goes on behind what was sent with the question and is kept.
-func newUpload(stream Stream, switches bool, b *budget, kept []byte) *upload {
-	u := &upload{dst: stream, stream: stream, switches: switches, budget: b, kept: kept, asking: true, whole: make(chan struct{})}
+// newUpload goes on behind what was sent with the question and is kept. reserved is what was taken of the budget for it.
+func newUpload(stream Stream, switches bool, b *budget, kept []byte, reserved int) *upload {
+	u := &upload{dst: stream, stream: stream, switches: switches, budget: b, kept: kept, reserved: reserved, asking: true, whole: make(chan struct{})}
 	u.changed.L = &u.mu
 	return u
 }
 
 // straight sends everything to the target.
 func straight(target io.Writer) *upload { return &upload{dst: target, whole: make(chan struct{})} }
+
+// straightTo is where all of the request goes, nil when that may change.
+func (u *upload) straightTo() io.Writer {
+	if u.stream != nil {
+		return nil
+	}
+	return u.dst
+}
 
 // write passes bytes on. Only the target's errors are told: what becomes of the stream is known to whoever reads it.
 func (u *upload) write(p []byte) error {
@@ -55,11 +63,11 @@ func (u *upload) write(p []byte) error {
 func (u *upload) admit(p []byte) (dst io.Writer, n int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for u.asking && len(u.kept) == cap(u.kept) {
+	for u.asking && len(u.kept) == u.reserved {
 		u.changed.Wait()
 	}
 	n = len(p)
-	switch room := cap(u.kept) - len(u.kept); {
+	switch room := u.reserved - len(u.kept); {
 	case u.asking:
 		n = min(n, room)
 		u.kept = append(u.kept, p[:n]...)
@@ -144,7 +152,7 @@ func (u *upload) forget() {
 // release gives the copy's memory back; the caller holds mu.
 func (u *upload) release() {
 	if u.kept != nil {
-		u.budget.give(cap(u.kept))
+		u.budget.give(u.reserved)
 		u.kept = nil
 	}
 }

@@ -34,6 +34,29 @@ func Cap(limit int) int {
 	return min(max(limit/part, least), most)
 }
 
+const (
+	// mostConnections is how many are handled at once at most, and leastConnections gives one for so many bytes of buffers in
+	// any case.
+	mostConnections  = 4096
+	leastConnections = 128 << 10
+	// perConnection is the kernel's memory that one takes at most which carries little and is passed through: four narrow buffers.
+	perConnection = 192 << 10
+	// perDescriptor is how many file descriptors one may need, with as many more that still come in when there are too many.
+	perDescriptor = 8
+	// Conversation is about what a connection takes of the process's own memory on which requests are told apart, in bytes.
+	Conversation = 24 << 10
+)
+
+// Connections is how many stolen connections may be handled at once under a limit in bytes, 0 when none is known, and one on open
+// files, so that they cannot take more than an eighth of that memory if all carry what nobody reads.
+func Connections(limit int, files uint64) int {
+	n := mostConnections
+	if limit != 0 {
+		n = max(Cap(limit)/leastConnections, min(limit/part/perConnection, n))
+	}
+	return int(max(min(uint64(n), files/perDescriptor), 1))
+}
+
 // Limit is the limit in bytes on this process's memory, with that of the pod where it can be seen. Where none is known it is
 // that of the process target, whose pod this may be, as far as that may be looked into. 0 says that none is known.
 func Limit(target int) int {

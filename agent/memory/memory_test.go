@@ -61,6 +61,21 @@ func TestCapIsAPartOfTheLimit(t *testing.T) {
 	}
 }
 
+func TestConnectionsGrowWithTheLimit(t *testing.T) {
+	const plenty = 1 << 20
+	for _, test := range []struct {
+		limit int
+		files uint64
+		want  int
+	}{
+		{0, plenty, 4096}, {64 << 20, plenty, 64}, {256 << 20, plenty, 256}, {1536 << 20, plenty, 1024}, {64 << 30, plenty, 4096}, {0, 1024, 128}, {0, 1, 1},
+	} {
+		if got := Connections(test.limit, test.files); got != test.want {
+			t.Errorf("limit %d, %d files: %d, want %d", test.limit, test.files, got, test.want)
+		}
+	}
+}
+
 func TestSacrificeIsSeenByTheKernel(t *testing.T) {
 	if os.Getenv("PODSTEP_TEST_SACRIFICE") != "" {
 		if err := Sacrifice(); err != nil {

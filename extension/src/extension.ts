@@ -2,6 +2,7 @@
 import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
+import { answerTo, keepButton, questionOf, releaseButton } from './asked.ts';
 import { childEndpoint, isMirrored, ownType, takeOver, wantedDebugger } from './configuration.ts';
 import { findProgram } from './program.ts';
 import { heldOf, isHeld, releases, waiting, type Held } from './held.ts';
@@ -21,6 +22,9 @@ export function activate(context: vscode.ExtensionContext): void {
     vscode.debug.registerDebugConfigurationProvider('*', new Provider(find)),
     vscode.debug.registerDebugAdapterDescriptorFactory(ownType, new Factory(find, log)),
     vscode.debug.registerDebugAdapterTrackerFactory(ownType, { createDebugAdapterTracker: () => new Tracker(log) }),
+    vscode.debug.onDidReceiveDebugSessionCustomEvent((e) => {
+      if (e.session.type === ownType && e.event === 'podstep/asked') void showQuestion(e.session, e.body);
+    }),
     vscode.commands.registerCommand('podstep.showLog', () => showLog(log)),
     vscode.commands.registerCommand('podstep.showRequests', () => withSession(showRequests)),
     vscode.commands.registerCommand('podstep.replayLast', () => withSession(replayLast)),
@@ -29,6 +33,7 @@ export function activate(context: vscode.ExtensionContext): void {
       if (event.session.type !== ownType || event.event !== 'podstep/held' || !isHeld(event.body)) return;
       void offerRelease(event.session, event.body);
     }),
+    vscode.commands.registerCommand('podstep.yield', () => withSession(yieldPorts)),
     vscode.commands.registerCommand('podstep.askTarget', () => askTarget(context.workspaceState)),
   );
 }
@@ -175,6 +180,23 @@ async function replayLast(session: vscode.DebugSession): Promise<void> {
   }
   await session.customRequest('podstep/replay', { id: request.id });
   vscode.window.setStatusBarMessage(`Replayed ${title(request)}`, 5000);
+}
+
+/** Shows that a colleague asks for stolen ports, and answers what the person chooses. */
+async function showQuestion(session: vscode.DebugSession, body: unknown): Promise<void> {
+  const question = questionOf(body);
+  if (question === undefined) return;
+  const button = await vscode.window.showInformationMessage(question.text, releaseButton, keepButton);
+  const answer = answerTo(question, button);
+  if (answer === undefined) return;
+  await withFailures(async () => {
+    await session.customRequest(answer.request, answer.arguments);
+  });
+}
+
+/** Gives all stolen ports back; the session goes on. */
+async function yieldPorts(session: vscode.DebugSession): Promise<void> {
+  await session.customRequest('podstep/yield');
 }
 
 /** Tells of a request that a rule holds, with the ways in which it can go on. */

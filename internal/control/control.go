@@ -27,6 +27,8 @@ type Agent interface {
 	Patience(context.Context, wire.PatienceParams) error
 	Leave(context.Context, wire.LeaveParams) error
 	Sessions(context.Context) (wire.Sessions, error)
+	Ask(context.Context, wire.AskParams) (wire.AskResult, error)
+	Answer(context.Context, wire.AnswerParams) error
 }
 
 // Adapter hears an agent's notices, in order, on the link's own goroutine: it must not block.
@@ -35,6 +37,7 @@ type Adapter interface {
 	Lost(wire.LostParams)
 	Closed(wire.ClosedParams)
 	Unread(wire.UnreadParams)
+	Asked(wire.AskedParams)
 }
 
 // Client calls an agent. A method that an older agent does not know is refused: ENOTSUP, wire.ReasonUnsupported.
@@ -55,6 +58,8 @@ func NewClient(ctx context.Context, stream io.ReadWriteCloser, adapter Adapter, 
 			notice(*r.Params, adapter.Closed)
 		case wire.NoticeUnread:
 			notice(*r.Params, adapter.Unread)
+		case wire.NoticeAsked:
+			notice(*r.Params, adapter.Asked)
 		}
 	})
 	return &Client{conn: newConn(ctx, stream, handler, log)}
@@ -160,6 +165,10 @@ func NewServer(ctx context.Context, stream io.ReadWriteCloser, agent Agent, log 
 			return answer(ctx, r, done(agent.Leave))
 		case wire.MethodSessions:
 			return answer(ctx, r, func(ctx context.Context, _ struct{}) (wire.Sessions, error) { return agent.Sessions(ctx) })
+		case wire.MethodAsk:
+			return answer(ctx, r, agent.Ask)
+		case wire.MethodAnswer:
+			return answer(ctx, r, done(agent.Answer))
 		}
 		return nil, &jsonrpc2.Error{Code: jsonrpc2.CodeMethodNotFound, Message: r.Method}
 	}))

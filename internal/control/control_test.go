@@ -36,6 +36,14 @@ type agent struct {
 	patience    func(context.Context, wire.PatienceParams) error
 	leave       func(context.Context, wire.LeaveParams) error
 	sessions    func(context.Context) (wire.Sessions, error)
+	ask         func(context.Context, wire.AskParams) (wire.AskResult, error)
+	answer      func(context.Context, wire.AnswerParams) error
+}
+
+func (a agent) Answer(ctx context.Context, p wire.AnswerParams) error { return a.answer(ctx, p) }
+
+func (a agent) Ask(ctx context.Context, p wire.AskParams) (wire.AskResult, error) {
+	return a.ask(ctx, p)
 }
 
 func (a agent) Paused(ctx context.Context, p wire.PausedParams) error { return a.paused(ctx, p) }
@@ -63,6 +71,13 @@ type heard struct {
 	ended  []wire.EndedParams
 	lost   []wire.LostParams
 	unread []wire.UnreadParams
+	asked  []wire.AskedParams
+}
+
+func (h *heard) Asked(p wire.AskedParams) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked = append(h.asked, p)
 }
 
 func (h *heard) Ended(p wire.EndedParams) {
@@ -182,7 +197,9 @@ func TestMethodThatAnOlderAgentDoesNotKnowIsUnsupported(t *testing.T) {
 	client := NewClient(t.Context(), near, nil, nil)
 	defer func() { _, _ = client.Close(), server.Close() }()
 	_, err := client.Sessions(t.Context())
+	_, askErr := client.Ask(t.Context(), wire.AskParams{})
 	for name, err := range map[string]error{
+		"ask": askErr, "answer": client.Answer(t.Context(), wire.AnswerParams{}),
 		"paused": client.Paused(t.Context(), wire.PausedParams{}), "patience": client.Patience(t.Context(), wire.PatienceParams{}), "leave": client.Leave(t.Context(), wire.LeaveParams{}), "sessions": err,
 	} {
 		var refusal *wire.Refusal

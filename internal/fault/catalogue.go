@@ -47,6 +47,10 @@ const (
 	NoRequest        ID = 6011
 	ReplayFailed     ID = 6012
 	NotHeld          ID = 6013
+	StealRevoked     ID = 6020
+	NobodySteals     ID = 6021
+	AskFailed        ID = 6022
+	NotRevoked       ID = 6023
 	Internal         ID = 9001
 )
 
@@ -97,6 +101,10 @@ var catalogue = map[ID]Entry{
 	NoRequest:        {"The session has no such request", "A session keeps its last requests only, and each session numbers its own.", "See: podstep requests"},
 	ReplayFailed:     {"The request was not answered again", "A request is replayed to the program of the session on this machine, and never to the target.", "See the cause; does the program still listen?"},
 	NotHeld:          {"The request is not held", "A rule with \"break\" holds requests until somebody releases them, their time is over or their client is gone.", "See: podstep requests. What is held says so under WENT TO."},
+	StealRevoked:     {"An administrator took the right to steal away", "The annotation podstep.dev/revoked of a pod names this session, or everybody until a certain time.", "Talk to whoever did, use \"incoming\": {\"mode\": \"mirror\"}, or wait until the time that is named."},
+	NobodySteals:     {"Nobody steals there", "No session steals requests of the target, or none that --session and --port choose.", "See who borrows what: podstep targets"},
+	AskFailed:        {"Nobody could be asked", "The agent beside the target does not pass the question on: it is of an older podstep, or the same session was asked a moment ago.", "Talk to the holder, whom podstep targets names."},
+	NotRevoked:       {"A session steals on", "The annotation podstep.dev/revoked was written, and the session does not obey: its podstep is older or changed, or it cannot see the pod at this moment.", "Delete the pod, or the agent's job: that ends every session there."},
 	Internal:         {"Something unexpected happened", "This is a defect of podstep.", "Please report it with the debug log."},
 }
 

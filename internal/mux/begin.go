@@ -26,7 +26,8 @@ func (s *Session) Begin(ctx context.Context, h wire.Header, first []byte) (*Stre
 }
 
 // Await waits for the answer to a stream that Begin opened. A refusal is returned as *wire.Refusal; then, and on any
-// error, the stream is closed. A write may go on meanwhile.
+// error, the stream is closed. The error is a wire.ErrDropped when the other end dropped the stream without an answer, which it does
+// with none that it has opened; after any other one it may have. A write may go on meanwhile.
 func (st *Stream) Await(ctx context.Context) error {
 	err := st.await(ctx)
 	var refusal *wire.Refusal
@@ -35,6 +36,8 @@ func (st *Stream) Await(ctx context.Context) error {
 		return nil
 	case errors.As(err, &refusal):
 		err = refusal
+	case st.isDroppedByPeer():
+		err = fmt.Errorf("%w: %w", wire.ErrDropped, st.session.openError(ctx, st.Header, err))
 	default:
 		err = st.session.openError(ctx, st.Header, err)
 	}

@@ -3,6 +3,7 @@ package mux
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"podstep.dev/internal/wire"
 )
@@ -13,8 +14,8 @@ import (
 // A stream begins with the window that yamux gives, floor. Each time half of its window has been read it is filled up
 // again, and doubled up to the largest: a stream that is read fast gets a wide window soon, and one that is not read
 // never does. What all streams may have beyond floor is bounded, and while much is unread in all sessions, no window is wider
-// than that. All this leaves one way over the cap: very many streams that nobody reads. Then the one with most unread bytes is
-// evicted.
+// than that, and narrower when there are many. All this leaves one way over the cap: very many streams that have not used up the window
+// they began with. Then the link waits for their readers, and evicts one that nobody has read for a while.
 type budget struct {
 	window  int // the largest
 	streams int // so many may be open
@@ -45,6 +46,8 @@ type account struct {
 	granted int
 	// peak is the most that was unread since it was last empty.
 	peak int
+	// since is when it was last read, or, if later, when it was last empty.
+	since time.Time
 	// finIn and finOut : a half has ended.
 	finIn, finOut bool
 	// dropped : nothing of it is kept any more.
@@ -91,23 +94,14 @@ func (b *budget) take(id uint32, a *account, n int) (keep bool, err error) {
 	if a.dropped || b.over {
 		return false, nil
 	}
-	a.unread += n
-	a.peak = max(a.peak, a.unread)
-	b.shared.add(b, n)
-	return !a.dropped, nil
+	return b.shared.add(b, a, n), nil
 }
 
-// evictMost drops the stream with most unread bytes; there is one, since something of the session is unread.
-func (b *budget) evictMost() {
-	var most *account
-	var id uint32
-	for i, a := range b.accounts {
-		if most == nil || a.unread > most.unread {
-			most, id = a, i
-		}
-	}
-	unread := most.unread
-	b.drop(most)
+// evictOne drops a stream.
+func (b *budget) evictOne(id uint32) {
+	a := b.accounts[id]
+	unread := a.unread
+	b.drop(a)
 	b.evict(id, unread)
 }
 
@@ -169,6 +163,7 @@ func (b *budget) promise(a *account, beyond int) {
 func (b *budget) subtract(n int) {
 	b.unread -= n
 	b.shared.unread -= n
+	b.shared.changed.Broadcast()
 }
 
 // read accounts for n bytes that a reader took from a stream. shrink says that a large buffer of it is empty.
@@ -180,6 +175,7 @@ func (b *budget) read(id uint32, n int) (shrink bool) {
 		return false
 	}
 	a.unread -= n
+	a.since = time.Now()
 	b.subtract(n)
 	if a.unread == 0 {
 		shrink, a.peak = a.peak > large, 0
@@ -198,7 +194,7 @@ func (b *budget) read(id uint32, n int) (shrink bool) {
 func (b *budget) fill(id uint32, a *account) {
 	crowded := b.shared.unread > b.shared.wide
 	if crowded {
-		a.window = floor
+		a.window = b.shared.fair()
 	}
 	if a.window-a.credit-a.unread < a.window/2 {
 		return

@@ -48,8 +48,8 @@ type Options struct {
 	// Window is how many bytes of one stream may be under way unread, at least 256 KiB. If zero, 4 MiB, which carries
 	// 100 MB/s over a round trip of 40 ms.
 	Window int
-	// Budget is the memory in bytes that everything unread may take, of all streams together. Over it the stream with most
-	// unread bytes is reset. A buffer may be twice as large as what is in it, so half of this may be unread; and while a
+	// Budget is the memory in bytes that everything unread may take, of all streams together. At the cap the link waits for the
+	// readers, at most 2 s for one that reads nothing; then that stream is reset. A buffer may be twice as large as what is in it, so half of this may be unread; and while a
 	// quarter is, windows are not wider than 256 KiB. At least 2 MiB. If zero, 32 MiB.
 	Budget int
 	// Shared is a budget that this session shares with others, instead of Budget. If nil, none is shared.
@@ -279,6 +279,8 @@ func (s *Session) end(cause error) {
 		s.cause = s.why(explain(cause))
 	}
 	s.mu.Unlock()
+	// Yamux waits for its reader.
+	s.opts.Shared.quit(s.budget)
 	_ = s.ym.Close()
 	_ = s.signals.Close()
 	s.opts.Shared.leave(s.budget)

@@ -103,6 +103,13 @@ func (st *Stream) isReset() bool {
 	return st.wasReset
 }
 
+// isDroppedByPeer says that the other end reset the stream, and this end did not.
+func (st *Stream) isDroppedByPeer() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.wasReset && !st.ours
+}
+
 func (st *Stream) readError(err error) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()

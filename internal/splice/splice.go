@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -51,19 +52,50 @@ func (b *Buffers) Give(p []byte) {
 	b.give()
 }
 
-func (b *Buffers) take() bool {
-	if b == nil || b.left.Add(-1) >= 0 {
+func (b *Buffers) take() bool { return b.takeAll(1) }
+
+func (b *Buffers) takeAll(n int) bool {
+	if b == nil || b.left.Add(int64(-n)) >= 0 {
 		return true
 	}
-	b.left.Add(1)
+	b.left.Add(int64(n))
 	return false
 }
 
-func (b *Buffers) give() {
+func (b *Buffers) give() { b.giveAll(1) }
+
+func (b *Buffers) giveAll(n int) {
 	if b != nil {
-		b.left.Add(1)
+		b.left.Add(int64(n))
 	}
 }
+
+// Socket is a connection whose bytes are the kernel's own, so that it can move them to another such one. A connection that changes
+// them has no such method, and so none of what it wraps.
+type Socket interface {
+	// Socket is nil while there is something to be read that is not in the kernel.
+	Socket() *net.TCPConn
+	// Moved is told of bytes that were neither read nor written by the connection's own methods.
+	Moved(n int)
+}
+
+// SocketOf returns what the kernel can move bytes of a connection by, or nil.
+func SocketOf(c any) Socket {
+	switch c := c.(type) {
+	case Socket:
+		if c.Socket() != nil {
+			return c
+		}
+	case *net.TCPConn:
+		return tcpSocket{c}
+	}
+	return nil
+}
+
+type tcpSocket struct{ *net.TCPConn }
+
+func (s tcpSocket) Socket() *net.TCPConn { return s.TCPConn }
+func (tcpSocket) Moved(int)              {}
 
 // Stats says what a joint carried, in bytes.
 type Stats struct {
@@ -158,8 +190,7 @@ func (j *joint) copy(dst, src Conn, n *int64) error {
 	return err
 }
 
-// carry copies by hand also between two TCP connections: splice(2) takes as much of the processor (see BenchmarkJoin), and
-// says what moved only at the end, which the idle watch needs.
+// carry copies what is little, and has the kernel move what is much between two sockets.
 func (j *joint) carry(dst, src Conn, n *int64) error {
 	b := buffer{bound: j.bound}
 	defer b.free()
@@ -176,6 +207,11 @@ func (j *joint) carry(dst, src Conn, n *int64) error {
 				return err
 			}
 		}
+		if err == nil && r == large {
+			b.free()
+			err = j.move(dst, src, n)
+			r = 0
+		}
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -183,6 +219,29 @@ func (j *joint) carry(dst, src Conn, n *int64) error {
 			return err
 		}
 	}
+}
+
+// move has the kernel carry as long as much comes, if it can.
+func (j *joint) move(dst, src Conn, n *int64) error {
+	from, to := SocketOf(src), SocketOf(dst)
+	if from == nil || to == nil {
+		return nil
+	}
+	p := j.bound.OpenPipe()
+	if p == nil {
+		return nil
+	}
+	defer p.Close()
+	for got := small; got >= small; {
+		var err error
+		got, err = p.Move(to, from, math.MaxInt64)
+		*n += int64(got)
+		j.moved.Add(int64(got))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // watchIdle resets the joint when nothing moves for d; the returned function ends the watch.

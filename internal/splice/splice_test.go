@@ -39,7 +39,7 @@ func tcp(t testing.TB) (a, b Conn) {
 	return near.(*net.TCPConn), far.(*net.TCPConn)
 }
 
-func unix(t testing.TB) (a, b Conn) { return testkit.Pair(t) }
+func unixPair(t testing.TB) (a, b Conn) { return testkit.Pair(t) }
 
 // hidden is a TCP connection that the kernel cannot splice.
 type hidden struct{ Conn }
@@ -52,7 +52,7 @@ func hiddenTCP(t testing.TB) (a, b Conn) {
 }
 
 // kinds are pairs of connections: the first end is the test's, the second is joined.
-var kinds = map[string]func(testing.TB) (a, b Conn){"tcp": tcp, "unix": unix, "other": hiddenTCP}
+var kinds = map[string]func(testing.TB) (a, b Conn){"tcp": tcp, "unix": unixPair, "other": hiddenTCP}
 
 // joined runs the test with a joint between x and y for each combination of kinds. ended gives Join's results.
 func joined(t *testing.T, opts Options, test func(t *testing.T, x, y Conn, ended func() (Stats, error))) {

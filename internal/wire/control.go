@@ -177,7 +177,7 @@ type Unread string
 const (
 	// UnreadTLS : it is encrypted.
 	UnreadTLS Unread = "tls"
-	// UnreadHTTP2 : it is HTTP/2.
+	// UnreadHTTP2 : it is HTTP/2, of a mirror, or to a target that does not speak it.
 	UnreadHTTP2 Unread = "http2"
 	// UnreadOther : it is no HTTP.
 	UnreadOther Unread = "other"
@@ -191,6 +191,8 @@ const (
 	UnreadUpgrade Unread = "upgrade"
 	// UnreadOld : a mirror did not see its beginning.
 	UnreadOld Unread = "old"
+	// UnreadCrowded : the agent has as many connections as it may. Others that come meanwhile go to the target without it and are not counted.
+	UnreadCrowded Unread = "crowded"
 )
 
 // Of connections to a port whose TLS is taken off ([SubscribeParams.TLS]), for sessions without filters, too. The first four ended; the others

@@ -40,7 +40,7 @@ type Header struct {
 	From netip.AddrPort `json:"from,omitzero"`
 	// To is the original destination of the connection.
 	To netip.AddrPort `json:"to,omitzero"`
-	// Connection numbers the client's connection in the link, from 1: requests of one connection come one after the other, and go
+	// Connection numbers the client's connection in the link, from 1: requests of one connection come one after the other, of HTTP/2 at once, and go
 	// to one connection of the debuggee as long as that is kept alive.
 	Connection uint64 `json:"connection,omitempty"`
 	// Request numbers the request in the link, from 1.

@@ -37,6 +37,9 @@ const (
 // ErrFrame is wrapped by every error about bytes that are not of this protocol.
 var ErrFrame = errors.New("malformed frame")
 
+// ErrDropped says that the other end reset a stream instead of answering it.
+var ErrDropped = errors.New("dropped without an answer")
+
 // WriteFrame writes v as one frame: two bytes of length, big endian, then JSON. The tail, if any, follows the frame in
 // the same write, so that first bytes cost no further packet.
 func WriteFrame(w io.Writer, v any, tail []byte) error {

@@ -44,6 +44,8 @@ type way struct {
 // shape is what is asked for in one row.
 type shape struct {
 	connections, size, rounds int
+	// h2 has streams of one connection of HTTP/2 for connections.
+	h2 bool
 }
 
 func (s shape) String() string {
@@ -51,7 +53,12 @@ func (s shape) String() string {
 	if s.size > 1<<10 {
 		size = fmt.Sprintf("%d MiB", s.size>>20)
 	}
-	if s.connections == 1 {
+	switch {
+	case s.h2 && s.connections == 1:
+		return size + " over HTTP/2"
+	case s.h2:
+		return fmt.Sprintf("%s on %d streams of HTTP/2", size, s.connections)
+	case s.connections == 1:
 		return size + " on a kept connection"
 	}
 	return fmt.Sprintf("%s on %d kept connections", size, s.connections)
@@ -59,18 +66,17 @@ func (s shape) String() string {
 
 // filtered measures what becomes of the target's own requests on a port that is stolen, and of those that a filter steals.
 func (b *bench) filtered(ctx context.Context) error {
-	for _, s := range []shape{{1, 1 << 10, b.n}, {64, 1 << 10, 4 * b.n}, {1, 10 << 20, b.n / 50}, {16, 10 << 20, b.n / 25}} {
+	for _, s := range []shape{{1, 1 << 10, b.n, false}, {64, 1 << 10, 4 * b.n, false}, {1, 10 << 20, b.n / 50, false}, {16, 10 << 20, b.n / 25, false}} {
 		ways := func(more ...*way) []*way { return append([]*way{{at: direct, user: "-"}}, more...) }
 		const pass, rate = "+60 µs at p50", "over 0.5x per core"
 		alice := func(m *config.Mirror) (err error) {
 			m.Incoming.Filter, err = config.ParseFilter(fmt.Sprintf(`{"header": {%q: "alice"}}`, role.User))
 			return err
 		}
-		matched := ways(&way{what: "not matched by the filter", at: stolen, user: "bob", aim: pass, rate: rate})
-		// Not so many large answers of a debuggee at once: a link resets those for which it has no memory.
-		if s.connections == 1 || s.size == 1<<10 {
-			matched = append(matched, &way{what: "stolen by a filter", at: stolen, user: "alice", aim: "+0.3 ms at p50"})
-		}
+		matched := ways(
+			&way{what: "not matched by the filter", at: stolen, user: "bob", aim: pass, rate: rate},
+			&way{what: "stolen by a filter", at: stolen, user: "alice", aim: "+0.3 ms at p50"},
+		)
 		if err := b.inWays(ctx, s, alice, false, matched); err != nil {
 			return err
 		}
@@ -127,7 +133,11 @@ func (b *bench) once(agent int, s shape, w *way) error {
 	if err != nil {
 		return err
 	}
-	printed, err := b.inPod(fmt.Sprintf("load %d %d %s %d %s %s", max(s.rounds/turns, s.connections), s.connections, clientAddress, s.size, w.at, w.user))
+	at := w.at
+	if s.h2 {
+		at = role.H2 + at
+	}
+	printed, err := b.inPod(fmt.Sprintf("load %d %d %s %d %s %s", max(s.rounds/turns, s.connections), s.connections, clientAddress, s.size, at, w.user))
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func main() {
 		return
 	}
 	quick := flag.Bool("quick", false, "a tenth of the rounds")
-	only := flag.String("only", "", "the one `measure` to make: link, requests, filtered, mirror, tls, bulk, connects, continued or starts (default: all)")
+	only := flag.String("only", "", "the one `measure` to make: link, requests, filtered, http2, mirror, tls, bulk, connects, continued or starts (default: all)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -121,7 +121,7 @@ func run(ctx context.Context, quick bool, only string) error {
 		name string
 		make func(context.Context) error
 	}{
-		{"link", b.link}, {"requests", b.requests}, {"filtered", b.filtered}, {"mirror", b.mirrored}, {"tls", b.secured}, {"bulk", b.bulk}, {"connects", b.connects}, {"continued", b.continued}, {"starts", b.starts},
+		{"link", b.link}, {"requests", b.requests}, {"filtered", b.filtered}, {"http2", b.http2}, {"mirror", b.mirrored}, {"tls", b.secured}, {"bulk", b.bulk}, {"connects", b.connects}, {"continued", b.continued}, {"starts", b.starts},
 	}
 	for _, m := range measures {
 		if only != "" && m.name != only {

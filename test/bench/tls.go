@@ -38,7 +38,7 @@ func (b *bench) secured(ctx context.Context) error {
 		return err
 	}
 	at := func(port int) string { return fmt.Sprintf("https://%s:%d", podAddress, port) }
-	for _, s := range []shape{{1, 1 << 10, b.n}, {64, 1 << 10, 4 * b.n}, {1, 10 << 20, b.n / 50}} {
+	for _, s := range []shape{{1, 1 << 10, b.n, false}, {64, 1 << 10, 4 * b.n, false}, {1, 10 << 20, b.n / 50, false}} {
 		ways := []*way{
 			{at: at(secureDirectPort), user: "-"},
 			{what: "TLS, not matched by the filter", at: at(secureStolenPort), user: "bob"},

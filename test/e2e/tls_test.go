@@ -45,7 +45,7 @@ func TestTLSOfTheTargetIsTakenOff(t *testing.T) {
 	}
 	for _, kind := range []string{"ephemeral", "job"} {
 		began := time.Now()
-		block := s.filtered(byParty("alice"), "passthrough") // nothing is refused while the debugger ends
+		block := s.filtered(byParty("alice"), "reject")
 		block["incoming"].(map[string]any)["tls"] = map[string]any{"80": map[string]any{"cert": dir + "/tls.crt", "key": dir + "/tls.key", "debuggee": "plain"}}
 		d := s.launched(s.mirror("deployment/shop", block, linger(kind, 0)))
 		r := s.await(mine, kind+": the debuggee answers", began, visit.By("debuggee"))

@@ -32,6 +32,8 @@ type question struct {
 	// User and ID are sent as X-User and X-Request-Id.
 	User string `json:"user"`
 	ID   string `json:"id"`
+	// HTTP2 asks with prior knowledge; the first question's counts for all.
+	HTTP2 bool `json:"http2"`
 }
 
 // reply is what its client saw.
@@ -61,7 +63,12 @@ func runAsk() {
 		os.Exit(1)
 	}
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(clientAddress)}}
-	client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}, Timeout: 3 * testkit.Patience}
+	transport := &http.Transport{DialContext: dialer.DialContext}
+	if questions[0].HTTP2 {
+		transport.Protocols = &http.Protocols{}
+		transport.Protocols.SetUnencryptedHTTP2(true)
+	}
+	client := &http.Client{Transport: transport, Timeout: 3 * testkit.Patience}
 	for _, q := range questions {
 		began := time.Now()
 		r, err := q.ask(client)

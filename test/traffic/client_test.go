@@ -24,6 +24,7 @@ type kind struct {
 	repeatable, optIn bool
 	// isPlain : no request can be told apart, so that policies for requests do not apply.
 	isPlain bool
+	isHTTP2 bool
 	isGRPC  bool
 	// ask makes it and says what the client saw.
 	ask func(s *stage, id string) string
@@ -31,15 +32,17 @@ type kind struct {
 
 func kinds() []kind {
 	var all []kind
-	for _, version := range []string{"HTTP/1.1"} {
+	for _, version := range []string{"HTTP/1.1", "HTTP/2"} {
+		two := version == "HTTP/2"
 		all = append(all,
-			kind{name: version + " GET", repeatable: true, ask: ask(version, "GET", "")},
-			kind{name: version + " POST", ask: ask(version, "POST", "body")},
-			kind{name: version + " PUT", optIn: true, ask: ask(version, "PUT", "body")},
-			kind{name: version + " POST, Idempotency-Key", optIn: true, ask: ask(version, "POST", "body", "Idempotency-Key", "1")},
+			kind{name: version + " GET", isHTTP2: two, repeatable: true, ask: ask(version, "GET", "")},
+			kind{name: version + " POST", isHTTP2: two, ask: ask(version, "POST", "body")},
+			kind{name: version + " PUT", isHTTP2: two, optIn: true, ask: ask(version, "PUT", "body")},
+			kind{name: version + " POST, Idempotency-Key", isHTTP2: two, optIn: true, ask: ask(version, "POST", "body", "Idempotency-Key", "1")},
 		)
 	}
 	return append(all,
+		kind{name: "gRPC", isHTTP2: true, isGRPC: true, ask: ask("HTTP/2", "POST", "\x00\x00\x00\x00\x00", "Content-Type", "application/grpc", "Te", "trailers")},
 		kind{name: "WebSocket", repeatable: true, ask: askUpgrade},
 		kind{name: "plain bytes", isPlain: true, ask: askPlain},
 	)

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"podstep.dev/adapter/borrow/tunnel"
 	"podstep.dev/agent/incoming"
 	"podstep.dev/internal/mux"
@@ -24,10 +26,10 @@ import (
 
 // Times of a cell. What must not come is waited for, so they are short; what must come may take long.
 const (
-	hangTimeout = 150 * time.Millisecond
+	hangTimeout = 400 * time.Millisecond
 	holdFor     = 300 * time.Millisecond
 	// longer than both
-	stoppedFor = 600 * time.Millisecond
+	stoppedFor = 900 * time.Millisecond
 )
 
 // policies are a session's settings.
@@ -58,9 +60,8 @@ const (
 func newStage(t *testing.T, p policies) *stage {
 	s := &stage{policies: p, target: newParty(t, "target"), debuggee: newParty(t, "debuggee")}
 	s.http, s.plain = s.target.http, s.target.plain
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	check(t, closed.Close())
+	closed := bound(t)
+	s.debuggee.stops = s.pause
 	deaf, err := net.Listen("tcp", "127.0.0.1:0") // the kernel's backlog takes what is sent
 	check(t, err)
 	t.Cleanup(func() { _ = deaf.Close() })
@@ -75,7 +76,7 @@ func newStage(t *testing.T, p policies) *stage {
 			}
 			switch s.listens.Load() {
 			case refuses:
-				addr = closed.Addr().String()
+				addr = closed
 			case acceptsNothing:
 				addr = deaf.Addr().String()
 			}
@@ -159,6 +160,20 @@ type party struct {
 	mu   sync.Mutex
 	had  map[string]int
 	does event
+	// stops is told when a debugger stops the party, and when it continues.
+	stops func(bool)
+}
+
+// bound is an address that nobody listens at, nor anybody else can take.
+func bound(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	check(t, err)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	check(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	name, err := unix.Getsockname(fd)
+	check(t, err)
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(name.(*unix.SockaddrInet4).Port)).String()
 }
 
 func newParty(t *testing.T, name string) *party {
@@ -207,6 +222,13 @@ func (p *party) begin(id string) event {
 	return p.does
 }
 
+// stop is a debugger's, with a request inside.
+func (p *party) stop() {
+	p.stops(true)
+	<-time.After(stoppedFor)
+	p.stops(false)
+}
+
 func (p *party) times(id string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -236,7 +258,7 @@ func (p *party) serve(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
 	case isStopped:
-		<-time.After(stoppedFor)
+		p.stop()
 	}
 	if r.Header.Get("Upgrade") != "" {
 		p.upgrade(w, todo)
@@ -289,7 +311,7 @@ func (p *party) lines(c net.Conn) {
 		_, _ = in.ReadByte()
 		return
 	case isStopped:
-		<-time.After(stoppedFor)
+		p.stop()
 	}
 	_, _ = io.WriteString(c, p.name+"\n")
 	p.talk(c, in, todo)

@@ -193,7 +193,7 @@ func TestTheDebuggeesLimitOfStreams(t *testing.T) {
 	var now, most atomic.Int64
 	d := servedH2(t, func(w http.ResponseWriter, _ *http.Request) {
 		most.Store(max(most.Load(), now.Add(1)))
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond) // so that there are several at once
 		now.Add(-1)
 		w.WriteHeader(204)
 	}, 2)
@@ -257,7 +257,7 @@ func TestWhoDoesNotReadStopsNobodyElse(t *testing.T) {
 	}()
 	settled := func() bool {
 		was := written.Load() + sent.Load()
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond) // to see whether anything moves
 		return was == written.Load()+sent.Load() && was > 0
 	}
 	testkit.Eventually(t, "both stand still", settled)

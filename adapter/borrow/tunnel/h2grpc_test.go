@@ -89,7 +89,7 @@ func (a *agentEnd) standIn(w http.ResponseWriter, r *http.Request) {
 				w.WriteHeader(http.StatusOK)
 			}
 		}
-		if f.End { // unflushed: a trailer alone is one header section
+		if f.End { // the client hears of a trailer when the handler returns, and may end its own half only then
 			return
 		}
 		_ = http.NewResponseController(w).Flush()

@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"podstep.dev/internal/h2"
 	"podstep.dev/internal/wire"
@@ -65,8 +65,13 @@ func (t *Tunnel) replayHeader(port uint16, protocol, host string) wire.Header {
 		From: netip.AddrPortFrom(loopback, firstReplayPort+uint16((t.replays.Add(1)-1)%replayPorts)),
 	}
 	if _, ok := t.TLS[port]; ok {
-		name, _, _ := strings.Cut(host, ":")
-		h.TLS = &wire.Secured{ServerName: name, Protocol: "http/1.1"}
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		h.TLS = &wire.Secured{ServerName: host, Protocol: "http/1.1"}
+		if protocol == wire.HTTP2 {
+			h.TLS.Protocol = "h2"
+		}
 	}
 	return h
 }

@@ -35,6 +35,7 @@ func paused(text string) *wire.Refusal {
 type gate struct {
 	mu      sync.Mutex
 	stopped bool
+	ending  bool
 	waiting int
 	changed chan struct{} // closed at the next change of stopped; nil while nobody asked
 }
@@ -67,6 +68,20 @@ func (g *gate) nowLocked() (bool, <-chan struct{}) {
 	return g.stopped, g.changed
 }
 
+// end lets nothing pass any more: what comes, and what waits, is the target's.
+func (g *gate) end() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ending = true
+	if g.changed != nil {
+		close(g.changed)
+		g.changed = nil
+	}
+}
+
+// errEnding is the refusal of what comes while the session ends.
+func errEnding() error { return &wire.Refusal{Errno: syscall.EAGAIN, Text: "the session ends"} }
+
 // pass returns nil when a request may go to the debuggee, and does so at once unless the policy is to hold. Else the error
 // says what becomes of it: errReject, or a refusal. One that has waited goes on even when the debugger stops again at once:
 // it came before what stopped it.
@@ -80,6 +95,9 @@ func (g *gate) pass(ctx context.Context, p Pause) error {
 	defer timer.Stop()
 	select {
 	case <-resumed:
+		if g.isEnding() {
+			return errEnding()
+		}
 		return nil
 	case <-timer.C:
 		return paused(fmt.Sprintf("the debugger is stopped, and was for %v", p.Patience))
@@ -94,6 +112,8 @@ func (g *gate) enter(p Pause) (resumed <-chan struct{}, err error) {
 	defer g.mu.Unlock()
 	stopped, changed := g.nowLocked()
 	switch {
+	case g.ending:
+		return nil, errEnding()
 	case !stopped:
 		return nil, nil
 	case p.Policy == wire.PauseReject:
@@ -105,6 +125,12 @@ func (g *gate) enter(p Pause) (resumed <-chan struct{}, err error) {
 	}
 	g.waiting++
 	return changed, nil
+}
+
+func (g *gate) isEnding() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ending
 }
 
 func (g *gate) leave() {

@@ -276,3 +276,34 @@ func TestFallbackIsForWhatTwoServersMayHave(t *testing.T) {
 		}
 	}
 }
+
+// TestTheEndLeavesAllToTheTarget : what waits and what comes, whatever the policy says; nobody is refused while a debugger stops its program to
+// end it.
+func TestTheEndLeavesAllToTheTarget(t *testing.T) {
+	for _, pause := range []Pause{{}, {Policy: wire.PauseReject}, patient} {
+		tn := &Tunnel{Pause: pause}
+		d := served(t, various)
+		a := connect(t, tn, d)
+		tn.SetPaused(true)
+		var group sync.WaitGroup
+		if pause.Policy == wire.PauseHold {
+			group.Go(func() {
+				if o := a.ask(1, get("/a")); o.Refused == nil {
+					t.Errorf("one that was held: %v, want it to go to the target", o)
+				}
+			})
+			testkit.Eventually(t, "one is held", func() bool { return tn.Counts().Held == 1 })
+		}
+		tn.End()
+		group.Wait()
+		for i, stopped := range []bool{true, false} {
+			tn.SetPaused(stopped)
+			if o := a.ask(uint64(i+2), get("/a")); o.Refused == nil {
+				t.Errorf("%s, stopped: %v: %v, want it to go to the target", pause.Policy, stopped, o)
+			}
+		}
+		if n := d.conns.Load(); n != 0 {
+			t.Errorf("%s: the debuggee got %d connections", pause.Policy, n)
+		}
+	}
+}

@@ -48,12 +48,18 @@ func (t *Tunnel) secure(ctx context.Context, conn splice.Conn, h wire.Header) (s
 	}
 	if err != nil {
 		splice.Reset(conn)
-		if stopped, _ := t.gate.now(); !stopped && t.TLSFailed != nil && !errors.Is(ctx.Err(), context.Canceled) {
-			t.TLSFailed(h.Port, err)
+		if stopped, _ := t.gate.now(); !stopped && !errors.Is(ctx.Err(), context.Canceled) {
+			t.tlsFailed(h.Port, err)
 		}
 		return nil, &wire.Refusal{Errno: syscall.EPROTO, Text: "TLS with the debuggee: " + err.Error()}
 	}
-	return &secured{client, conn}, nil
+	return &secured{client, conn, func(err error) { t.tlsFailed(h.Port, err) }}, nil
+}
+
+func (t *Tunnel) tlsFailed(port uint16, err error) {
+	if t.TLSFailed != nil {
+		t.TLSFailed(port, err)
+	}
 }
 
 // agreed says whether the debuggee speaks what was agreed upon with the client. A server of HTTP/1 need not know of the choice.
@@ -68,6 +74,17 @@ func agreed(want, got string) error {
 type secured struct {
 	*tls.Conn
 	below splice.Conn
+	// failed is told of the debuggee's alerts.
+	failed func(error)
+}
+
+// Read is that of TLS. By TLS 1.3 a server that wants a certificate says so behind the handshake.
+func (s *secured) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		s.failed(err)
+	}
+	return n, err
 }
 
 // CloseWrite ends the half of TLS, and that of the connection.

@@ -112,6 +112,21 @@ func TestDebuggeeThatAsksIsShownACertificate(t *testing.T) {
 	a.askTLS(1, get("/a"), web).answered(t, "GET", `GET /a over TLS for "web.test" as alice`)
 }
 
+func TestDebuggeeThatAsksForACertificateThatIsNotThereIsTold(t *testing.T) {
+	own := authority.New(t)
+	for _, most := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		var told failures
+		d := secureServed(t, &tls.Config{Certificates: []tls.Certificate{own.Issue("mine")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: own.Pool(), MaxVersion: most})
+		a := connect(t, &Tunnel{TLS: map[uint16]TLS{80: {}}, TLSFailed: told.add}, d)
+		if o := a.askTLS(1, get("/a"), web); o.Refused == nil && o.Failed == nil {
+			t.Errorf("%s: %v", tls.VersionName(most), o)
+		}
+		if all := told.all(); len(all) != 1 || !strings.Contains(all[0], "remote error: tls: ") {
+			t.Errorf("%s: told %q", tls.VersionName(most), all)
+		}
+	}
+}
+
 func TestPlainDebuggeeIsSpokenToPlainly(t *testing.T) {
 	a := connect(t, &Tunnel{}, served(t, various))
 	a.askTLS(1, get("/a"), web).answered(t, "GET", "GET /a 0")

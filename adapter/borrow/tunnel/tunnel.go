@@ -77,6 +77,9 @@ type Counts struct {
 // connection), so without it a client would wait for the person at the breakpoint.
 func (t *Tunnel) SetPaused(paused bool) { t.gate.set(paused) }
 
+// End leaves all that comes from now on to the target, and what waits for the debugger: the session ends. What the debuggee has goes on.
+func (t *Tunnel) End() { t.gate.end() }
+
 // Counts may be called at any time.
 func (t *Tunnel) Counts() Counts {
 	return Counts{

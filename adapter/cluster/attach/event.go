@@ -19,6 +19,10 @@ import (
 const (
 	Borrowed = "PodstepBorrowed"
 	Returned = "PodstepReturned"
+	// Refused : a session did not get what it asked for.
+	Refused = "PodstepRefused"
+	// Yielded : a session gave ports back and goes on.
+	Yielded = "PodstepYielded"
 )
 
 const (
@@ -30,18 +34,24 @@ const (
 	maxReporter = 128
 	// maxFilter is how much of a filter's words a message has, in bytes; a message has at most 1024.
 	maxFilter = 300
+	// maxWhy is how much of a reason it has.
+	maxWhy = 400
 )
 
 // Event is what is said of a session at the pod.
 type Event struct {
-	// Reason is Borrowed or Returned.
+	// Reason is Borrowed, Returned, Refused or Yielded.
 	Reason string
 	// Holder is for whom the session is.
 	Holder string
 	// Incoming is what the session does with the pod's incoming traffic.
 	Incoming config.Incoming
 	// Since is when the session began, Until when it ended: zero in a Borrowed.
+	// In a Refused and a Yielded, Since is when it happened.
 	Since, Until time.Time
+	// Ports are those of a Yielded, Why the reason of it and of a Refused.
+	Ports []uint16
+	Why   string
 }
 
 // Record leaves an Event on in's pod. Whoever may not is warned in the log; the session goes on.
@@ -57,8 +67,13 @@ func (a *Attacher) Record(ctx context.Context, in Instance, e Event) {
 
 func (e Event) object(in Instance) *corev1.Event {
 	last, action := e.Since, "Borrow"
-	if e.Reason == Returned {
+	switch e.Reason {
+	case Returned:
 		last, action = e.Until, "Return"
+	case Refused:
+		action = "Refuse"
+	case Yielded:
+		action = "Yield"
 	}
 	return &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{Name: in.Pod.Name + "." + newName(), Namespace: in.Pod.Namespace},
@@ -75,7 +90,12 @@ func (e Event) object(in Instance) *corev1.Event {
 
 // message is who, what and when, for whoever reads `kubectl describe pod`.
 func (e Event) message(in Instance) string {
-	if e.Reason == Returned {
+	switch e.Reason {
+	case Refused:
+		return fmt.Sprintf("%s was refused container %s (%s): %s", e.Holder, in.Container, e.traffic(), shorten(e.Why, maxWhy))
+	case Yielded:
+		return fmt.Sprintf("%s released %s of container %s: %s", e.Holder, portWords(e.Ports), in.Container, shorten(e.Why, maxWhy))
+	case Returned:
 		return fmt.Sprintf("%s returned container %s, borrowed from %s to %s: %s",
 			e.Holder, in.Container, e.Since.UTC().Format(time.RFC3339), e.Until.UTC().Format(time.RFC3339), e.traffic())
 	}
@@ -89,15 +109,26 @@ func (e Event) traffic() string {
 	if len(e.Incoming.Ports) == 0 {
 		return e.Incoming.Mode + " of the ports that the debuggee serves, " + e.filter()
 	}
-	var ports []string
-	for _, port := range slices.Sorted(maps.Keys(e.Incoming.Ports)) {
-		ports = append(ports, fmt.Sprint(port))
+	return e.Incoming.Mode + " of " + portWords(slices.Sorted(maps.Keys(e.Incoming.Ports))) + ", " + e.filter()
+}
+
+// portWords is "port 80" or "ports 80, 443".
+func portWords(ports []uint16) string {
+	words := make([]string, 0, len(ports))
+	for _, port := range ports {
+		words = append(words, fmt.Sprint(port))
 	}
-	word := "port "
-	if len(ports) > 1 {
-		word = "ports "
+	if len(words) == 1 {
+		return "port " + words[0]
 	}
-	return e.Incoming.Mode + " of " + word + strings.Join(ports, ", ") + ", " + e.filter()
+	return "ports " + strings.Join(words, ", ")
+}
+
+func shorten(words string, limit int) string {
+	if len(words) > limit {
+		words = strings.ToValidUTF8(words[:limit], "") + "..."
+	}
+	return words
 }
 
 // filter says which requests, in a message of bounded length (core/v1, Event.message has at most 1024 bytes).
@@ -105,9 +136,5 @@ func (e Event) filter() string {
 	if e.Incoming.Filter.IsZero() {
 		return "unfiltered"
 	}
-	words := e.Incoming.Filter.String()
-	if len(words) > maxFilter {
-		words = strings.ToValidUTF8(words[:maxFilter], "") + "..."
-	}
-	return "requests with " + words
+	return "requests with " + shorten(e.Incoming.Filter.String(), maxFilter)
 }

@@ -18,6 +18,8 @@ const (
 	Ephemeral Feature = "ephemeral agent"
 	// Job is an agent in a pod of its own.
 	Job Feature = "job agent"
+	// Revoke is for administrators alone: to take the right to steal away from others.
+	Revoke Feature = "revoking (administrators)"
 )
 
 // Permission is one rule of a Role.
@@ -80,6 +82,9 @@ func Table() []Permission {
 		}, {
 			Resource: "pods/exec", Verbs: []string{"get", "create"}, Feature: Job, InAgentNamespace: true,
 			Why: "Speak with the agent, and ask it for its sessions. WebSocket asks for get, and since Kubernetes 1.35 for create too, as SPDY does.",
+		}, {
+			Resource: "pods", Verbs: []string{"patch"}, Feature: Revoke,
+			Why: "Write the annotation podstep.dev/revoked, which ends other people's steals. Developers do not have it.",
 		},
 	}
 }
@@ -93,6 +98,8 @@ type Options struct {
 	Agent string
 	// AgentNamespace is where the agent's own pod runs. Empty means Namespace.
 	AgentNamespace string
+	// Admin adds what an administrator needs to end other people's steals. If false, it is left out.
+	Admin bool
 	// Only restricts the grants to these features. Empty means all.
 	Only []Feature
 }
@@ -124,6 +131,8 @@ func Grants(o Options) []Grant {
 
 func (o Options) wants(f Feature) bool {
 	switch {
+	case f == Revoke && !o.Admin:
+		return false
 	case f == Ephemeral && o.Agent == config.AgentJob, f == Job && (o.Agent == config.AgentEphemeral || o.Agent == ""):
 		return false
 	case len(o.Only) == 0:

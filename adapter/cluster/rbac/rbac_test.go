@@ -42,6 +42,7 @@ func TestGrantsFollowTheKindOfAgent(t *testing.T) {
 		"job elsewhere":        {rbac.Options{Namespace: "shop", Agent: config.AgentJob, AgentNamespace: "tools"}, "shop events, tools jobs, tools pods/exec"},
 		"both":                 {rbac.Options{Namespace: "shop", Agent: config.AgentAuto, AgentNamespace: "tools"}, "shop events, shop pods/ephemeralcontainers, shop pods/exec, tools jobs, tools pods/exec"},
 		"one feature":          {rbac.Options{Namespace: "shop", Only: []rbac.Feature{rbac.Workloads}}, ""},
+		"an administrator":     {rbac.Options{Namespace: "shop", Admin: true}, "shop events, shop pods/ephemeralcontainers, shop pods/exec, shop pods"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -39,6 +39,9 @@ func Roles(o Options, to Subject) []Role {
 		if i < 0 {
 			// The kind is part of the name: applying the Role for another kind does not take from those who have the first.
 			name := "podstep-" + cmp.Or(o.Agent, config.AgentEphemeral)
+			if o.Admin {
+				name += "-admin"
+			}
 			if g.Namespace != o.Namespace {
 				name = agentRole
 			}

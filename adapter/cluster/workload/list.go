@@ -23,6 +23,8 @@ const asking = 2 * time.Second
 type ListOptions struct {
 	// All lists the targets of all namespaces.
 	All bool
+	// AgentNamespace is where agents have pods of their own, if that is another namespace than the targets'.
+	AgentNamespace string
 	// Sessions asks an agent for its sessions. If nil, agents are seen but not asked.
 	Sessions func(context.Context, Agent) ([]wire.Session, error)
 }
@@ -55,6 +57,8 @@ type Listed struct {
 	Steal Steal `json:"steal,omitempty"`
 	// Borrowed are the sessions that borrow pods of the target at this moment.
 	Borrowed []Borrower `json:"borrowed,omitempty"`
+	// Running are the target's pods.
+	Running []*corev1.Pod `json:"-"`
 }
 
 // Borrower is a session at one of a target's pods.
@@ -63,12 +67,14 @@ type Borrower struct {
 	// Unknown says why the pod's agent did not tell its sessions; then Session is empty.
 	Unknown string `json:"unknown,omitempty"`
 	wire.Session
+	// Agent is the pod's agent.
+	Agent Agent `json:"-"`
 }
 
 // Targets lists what can be borrowed: everything that is running or should be, except what belongs to another target of the
 // list. Kinds that may not be listed are missing; an error, a *fault.Fault, means that nothing may be.
 func Targets(ctx context.Context, c *api.Cluster, o ListOptions) (*List, error) {
-	r := &reader{cluster: c, namespace: c.Namespace}
+	r := &reader{cluster: c, namespace: c.Namespace, agents: o.AgentNamespace}
 	if o.All {
 		r.namespace = ""
 	}
@@ -110,10 +116,10 @@ func (b *board) ask(ctx context.Context, sessions func(context.Context, Agent) (
 		g.Go(func() error {
 			all, err := sessions(ctx, a.Agent)
 			if err != nil {
-				found[n] = []Borrower{{Pod: a.pod.Name, Unknown: reason(err)}}
+				found[n] = []Borrower{{Pod: a.pod.Name, Unknown: reason(err), Agent: a.Agent}}
 			}
 			for _, s := range all {
-				found[n] = append(found[n], Borrower{Pod: a.pod.Name, Session: s})
+				found[n] = append(found[n], Borrower{Pod: a.pod.Name, Session: s, Agent: a.Agent})
 			}
 			return nil
 		})
@@ -145,6 +151,7 @@ type entry struct {
 
 // finish says how the target does, from its pods.
 func (e *entry) finish() {
+	e.Running = e.own
 	if len(e.own) > 0 && e.Pods == 0 {
 		e.Pods = len(e.own)
 	}

@@ -72,6 +72,9 @@ func (b *board) addAll() {
 			}
 		}
 	}
+	for i := range b.agentPods {
+		jobAgents = append(jobAgents, &b.agentPods[i])
+	}
 	for _, pod := range jobAgents {
 		target, known := byContainer[pod.Labels[agentContainer]]
 		if known && pod.Status.Phase == corev1.PodRunning {

@@ -22,10 +22,11 @@ import (
 // reader lists everything that a list of targets is made of, in parallel and from the API server's cache.
 type reader struct {
 	cluster *api.Cluster
-	// namespace is empty for all.
-	namespace string
+	// namespace is empty for all. agents is where agents have pods of their own, empty if that is the same.
+	namespace, agents string
 
 	pods         []corev1.Pod
+	agentPods    []corev1.Pod
 	deployments  []appsv1.Deployment
 	statefulSets []appsv1.StatefulSet
 	daemonSets   []appsv1.DaemonSet
@@ -91,6 +92,13 @@ func (r *reader) read(ctx context.Context) error {
 		},
 		"namespaces": func(ctx context.Context) error { return r.readNamespaces(ctx, meta) },
 	}
+	enough := len(reads) - 2
+	if r.agents != "" && n != "" && r.agents != n {
+		reads["agents' pods in "+r.agents] = func(ctx context.Context) error {
+			l, err := client.CoreV1().Pods(r.agents).List(ctx, metav1.ListOptions{ResourceVersion: "0", LabelSelector: agentManaged + "=" + agentManager + "," + agentContainer})
+			return take(&r.agentPods, l, err, func() []corev1.Pod { return l.Items })
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for what, read := range reads {
 		g.Go(func() error { return r.tolerate(what, read(ctx)) })
@@ -99,7 +107,7 @@ func (r *reader) read(ctx context.Context) error {
 		return err
 	}
 	// The namespace is no target, and rollouts need not be there: both may be missing and something be listed.
-	if len(r.missing) >= len(reads)-2 && r.first != nil {
+	if len(r.missing) >= enough && r.first != nil {
 		return r.cluster.Fault(r.first, "list the targets")
 	}
 	slices.Sort(r.missing)

@@ -148,6 +148,9 @@ func (f *watching) send(ctx context.Context, podsSeen <-chan []*corev1.Pod, obje
 		case <-again:
 		}
 		own, sure := f.owners.filter(ctx, f.object, pods)
+		if f.options.Pods != nil {
+			f.options.Pods(own)
+		}
 		again = nil
 		if !sure {
 			again = time.After(askAgain)

@@ -27,6 +27,8 @@ type Options struct {
 	One bool
 	// Incoming says that the pods' incoming traffic is wanted, which pods in the node's network namespace cannot give.
 	Incoming bool
+	// Pods is told of the target's pods as they are, each time that one changed, by Watch. It must not block. If nil, nobody is told.
+	Pods func([]*corev1.Pod)
 }
 
 // Workload is a target that was found.

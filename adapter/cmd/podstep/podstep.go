@@ -115,7 +115,7 @@ The exit status is 0, or 1 for a fault, which is printed with its id (see docs/e
 	flags.StringVarP(&p.output, "output", "o", "text", "form of results and faults: text or json")
 	flags.StringVar(&p.logLevel, "log-level", "", "least level that is logged: debug, info, warn or error (default warn; env PODSTEP_LOG)")
 	flags.StringVar(&p.logFile, "log-file", "", "append the log to this file (default standard error; env PODSTEP_LOG_FILE)")
-	for _, cmd := range []*cobra.Command{p.dapCommand(), p.runCommand(), p.checkCommand(), p.doctorCommand(), p.rbacCommand(), p.requestsCommand(), p.rulesCommand(), p.schemaCommand(), p.targetsCommand(), p.versionCommand()} {
+	for _, cmd := range []*cobra.Command{p.askCommand(), p.dapCommand(), p.runCommand(), p.checkCommand(), p.doctorCommand(), p.rbacCommand(), p.requestsCommand(), p.revokeCommand(), p.rulesCommand(), p.schemaCommand(), p.targetsCommand(), p.versionCommand(), p.yieldCommand()} {
 		cmd.RunE = faulty(cmd.RunE)
 		root.AddCommand(cmd)
 	}

@@ -13,6 +13,7 @@ import (
 type rbacFlags struct {
 	namespace, agent, agentNamespace string
 	subject                          rbac.Subject
+	admin                            bool
 	output                           string
 }
 
@@ -35,6 +36,7 @@ It needs no cluster.`,
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "the targets' `namespace`")
 	flags.StringVar(&f.agent, "agent", config.AgentEphemeral, "the `kind` of agent that is allowed: ephemeral, job, or auto for both")
 	flags.StringVar(&f.agentNamespace, "agent-namespace", "", "the `namespace` of the job agent's pod (default the targets')")
+	flags.BoolVar(&f.admin, "admin", false, "add what an administrator needs to end other people's steals (podstep revoke)")
 	flags.StringVar(&f.subject.User, "user", "", "bind the Role to this `user`")
 	flags.StringVar(&f.subject.Group, "group", "", "bind the Role to this `group`")
 	flags.StringVar(&f.subject.ServiceAccount, "serviceaccount", "", "bind the Role to this service account: `[namespace:]name`")
@@ -50,7 +52,7 @@ func (p *podstep) rbac(f *rbacFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	roles := rbac.Roles(rbac.Options{Namespace: f.namespace, Agent: f.agent, AgentNamespace: f.agentNamespace}, f.subject)
+	roles := rbac.Roles(rbac.Options{Namespace: f.namespace, Agent: f.agent, AgentNamespace: f.agentNamespace, Admin: f.admin}, f.subject)
 	text := rbac.YAML(roles)
 	if f.output == "json" {
 		var err error

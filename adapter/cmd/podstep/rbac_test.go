@@ -8,13 +8,16 @@ import (
 func TestRBACPrintsTheRoleThatIsAskedFor(t *testing.T) {
 	tests := map[string]struct{ has, lacks []string }{
 		"-n shop": {
-			[]string{"kind: Role\n", `name: "podstep-ephemeral"`, `"pods/ephemeralcontainers"`}, []string{"RoleBinding", `"delete"`, "ClusterRole"},
+			[]string{"kind: Role\n", `name: "podstep-ephemeral"`, `"pods/ephemeralcontainers"`}, []string{"RoleBinding", `"delete"`, "ClusterRole", "podstep.dev/revoked"},
 		},
 		"-n shop --user anna": {
 			[]string{"kind: RoleBinding", `name: "podstep-ephemeral:user:anna"`, "kind: User"}, nil,
 		},
 		"-n shop --agent job --agent-namespace tools --serviceaccount build:ci": {
 			[]string{`namespace: "tools"`, `namespace: "build"`, `"delete"`, `name: "podstep-agent"`}, []string{`"pods/ephemeralcontainers"`},
+		},
+		"-n shop --admin": {
+			[]string{`name: "podstep-ephemeral-admin"`, "resources: [\"pods\"]\n    verbs: [\"patch\"]\n", "podstep.dev/revoked"}, []string{`"delete"`},
 		},
 		"-n shop -o json --group devs": {
 			[]string{`"kind": "List"`, `"kind": "Group"`}, []string{"# "},

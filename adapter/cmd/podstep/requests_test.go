@@ -55,7 +55,7 @@ func startSessionWith(t *testing.T, runtime, name, target string, opts requests.
 		t.Fatal(err)
 	}
 	log := requests.New(opts)
-	s, err := local.Serve(t.Context(), dir, local.Session{Target: target, Mode: "steal"}, log, zap.NewNop())
+	s, err := local.Serve(t.Context(), dir, local.Session{Target: target, Mode: "steal"}, log, nil, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func dap(ctx context.Context, editor io.ReadWriteCloser, debugger string, log *z
 				return nil, err
 			}
 			opts := borrowing(log)
-			opts.Say, opts.OwnEnv, opts.Held = w.Say, w.OwnEnv, w.Held
+			opts.Say, opts.OwnEnv, opts.Held, opts.Asked = w.Say, w.OwnEnv, w.Held, w.Asked
 			return begin(ctx, m, opts)
 		},
 	})
@@ -76,14 +76,14 @@ func begin(ctx context.Context, m config.Mirror, opts borrow.Options) (adapter.B
 
 // borrowing is what every borrow of this machine is given.
 func borrowing(log *zap.Logger) borrow.Options {
-	name := holder()
+	name, session := holder(), rand.Text()
 	return borrow.Options{
 		Log: log,
 		Provider: provider{
 			here:    process.Provider{Log: log},
-			cluster: cluster.Provider{Log: log, Holder: name, Transport: os.Getenv("PODSTEP_TRANSPORT")},
+			cluster: cluster.Provider{Log: log, Holder: name, Session: session, Transport: os.Getenv("PODSTEP_TRANSPORT")},
 		},
-		Hello: wire.Hello{Program: "podstep " + program.Version(), Holder: name, Session: rand.Text()},
+		Hello: wire.Hello{Program: "podstep " + program.Version(), Holder: name, Session: session},
 	}
 }
 

@@ -16,11 +16,13 @@ import (
 	"podstep.dev/adapter/cluster/api"
 	"podstep.dev/adapter/cluster/workload"
 	"podstep.dev/internal/filter"
+	"podstep.dev/internal/wire"
 )
 
 // targetsFlags are the flags of targets.
 type targetsFlags struct {
 	kubeconfig, context, namespace string
+	agentNamespace                 string
 	all                            bool
 }
 
@@ -43,6 +45,7 @@ What you may not list is left out and said at the end.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "the `namespace` (default: the context's)")
+	flags.StringVar(&f.agentNamespace, "agent-namespace", "", "the `namespace` of job agents, if another (\"agent\": {\"namespace\": ...})")
 	flags.BoolVarP(&f.all, "all-namespaces", "A", false, "list the targets of all namespaces")
 	flags.StringVar(&f.context, "context", "", "the kubeconfig's `context` (default: the current one)")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "the kubeconfig `file` (default: as kubectl finds it)")
@@ -54,12 +57,15 @@ func (p *podstep) targets(ctx context.Context, f *targetsFlags) error {
 	if f.namespace != "" && !isNamespace(f.namespace) {
 		return usage("--namespace %s: this is no name of a namespace", f.namespace)
 	}
+	if f.agentNamespace != "" && !isNamespace(f.agentNamespace) {
+		return usage("--agent-namespace %s: this is no name of a namespace", f.agentNamespace)
+	}
 	log, done, err := p.log()
 	if err != nil {
 		return err
 	}
 	defer done()
-	list, err := cluster.Targets(ctx, api.Options{Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace, Log: log}, f.all)
+	list, err := cluster.Targets(ctx, api.Options{Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace, Log: log}, f.all, f.agentNamespace)
 	if err != nil {
 		return err
 	}
@@ -107,7 +113,34 @@ func (p *podstep) printTargets(list *workload.List, all bool, now time.Time) err
 			fmt.Fprint(table, row("", "", "", "", "", "", "", other))
 		}
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	p.printAsk(list)
+	return nil
+}
+
+// maxAsk is for how many targets the line is printed that asks for a port.
+const maxAsk = 3
+
+// printAsk says how those who steal are asked for their ports, on standard error. A session is named with the first of its targets alone.
+func (p *podstep) printAsk(list *workload.List) {
+	lines, known := 0, map[string]bool{}
+	for _, t := range list.Targets {
+		fresh, elsewhere := false, ""
+		for _, b := range t.Borrowed {
+			steals := slices.ContainsFunc(b.Subscriptions, func(s wire.SubscribeParams) bool { return s.Mode == wire.ModeSteal })
+			fresh = fresh || steals && !known[b.Session.Session]
+			known[b.Session.Session] = known[b.Session.Session] || steals
+			if steals && b.Agent.Namespace != "" && b.Agent.Namespace != t.Namespace {
+				elsewhere = " --agent-namespace " + b.Agent.Namespace
+			}
+		}
+		if fresh && lines < maxAsk {
+			lines++
+			fmt.Fprintf(p.errs, "podstep: to ask for what is stolen: podstep ask -n %s%s %s\n", t.Namespace, elsewhere, t.Target)
+		}
+	}
 }
 
 func dash(words []string, between string) string { return cmp.Or(strings.Join(words, between), "-") }

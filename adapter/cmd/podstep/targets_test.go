@@ -52,13 +52,13 @@ TARGET           READY   STATUS             CONTAINERS        PORTS   STEAL   BO
 deployment/web   2/2     ready              app,istio-proxy   80,81   -       anna@laptop steals 80 mirrors 81 for 1h, paused for 3m
                                                                               unknown (it does not answer)
 statefulset/db   0/1     CrashLoopBackOff   db                -       deny    -
-`, ""},
+`, "podstep: to ask for what is stolen: podstep ask -n shop deployment/web\n"},
 		"shared by filters": {workload.List{Targets: []workload.Listed{shared}}, false, `
 TARGET           READY   STATUS   CONTAINERS        PORTS   BORROWED BY
 deployment/web   2/2     ready    app,istio-proxy   80,81   bob@laptop steals 80 (header x-user = "bob") for 5s
                                                             eve@laptop steals 80 (path = "/a-path-that-goes-on-and-on-and…) for 6s
                                                             new@laptop steals 80 (filtered) for 7s
-`, ""},
+`, "podstep: to ask for what is stolen: podstep ask -n shop deployment/web\n"},
 		"missing": {workload.List{Missing: []string{"jobs: may not list jobs.batch"}}, false, "\n", "podstep: not listed: jobs: may not list jobs.batch\npodstep: there is nothing to borrow here\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

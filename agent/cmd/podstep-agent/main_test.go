@@ -35,6 +35,7 @@ type agentProcess struct {
 	handle func(*mux.Stream)
 	ended  []wire.EndedParams
 	unread []wire.UnreadParams
+	asked  []wire.AskedParams
 }
 
 // Ended and its like make agentProcess a control.Adapter.

@@ -163,9 +163,10 @@ func hold(ctx context.Context, s settings, t *target.Target) error {
 }
 
 func (s settings) options(log *zap.Logger, t *target.Target) agent.Options {
+	buffers, connections := limitProcess(log, t.PID(), s.memoryLimit)
 	return agent.Options{
 		Log: log, Target: t, Steal: s.steal, Lifetime: s.lifetime, Unjoined: s.unjoined,
-		Memory: limitProcess(log, t.PID(), s.memoryLimit),
+		Memory: buffers, Connections: connections,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"podstep.dev/agent"
 	"podstep.dev/agent/door"
@@ -67,7 +68,8 @@ func run(pid int, level string, drain time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	a := agent.New(agent.Options{Log: log, Target: t, Drain: drain, Memory: limitProcess(log, pid, 0)})
+	buffers, connections := limitProcess(log, pid, 0)
+	a := agent.New(agent.Options{Log: log, Target: t, Drain: drain, Memory: buffers, Connections: connections})
 	err = errors.Join(a.Serve(ctx, conn), a.Close(ctx))
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
@@ -76,20 +78,25 @@ func run(pid int, level string, drain time.Duration) (err error) {
 }
 
 // limitProcess keeps the process within what an agent may take of the pod of the process target, and returns the cap on
-// its buffers in bytes. told is the memory limit that somebody else knows, 0 for none. GOMEMLIMIT overrides what the Go runtime
+// its buffers in bytes, and on stolen connections. told is the memory limit that somebody else knows, 0 for none. GOMEMLIMIT overrides what the Go runtime
 // aims to stay below.
-func limitProcess(log *zap.Logger, target, told int) (buffers int) {
+func limitProcess(log *zap.Logger, target, told int) (buffers, connections int) {
 	if err := memory.Sacrifice(); err != nil {
 		log.Warn("memory", zap.Error(err))
 	}
 	limit := memory.Lower(memory.Limit(target), told)
 	buffers = memory.Cap(limit)
-	log.Debug("memory", zap.Int("limit", limit), zap.Int("buffers", buffers))
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		log.Warn("open files", zap.Error(err))
+	}
+	connections = memory.Connections(limit, files.Cur)
+	log.Debug("memory", zap.Int("limit", limit), zap.Int("buffers", buffers), zap.Int("connections", connections))
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(memory.Program + buffers))
+		debug.SetMemoryLimit(int64(memory.Program + buffers + connections*memory.Conversation))
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(cores)
 	}
-	return buffers
+	return buffers, connections
 }

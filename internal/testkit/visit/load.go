@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,11 +30,11 @@ const (
 // Load asks for several parties in turn, on kept connections, as fast as it is answered. Requests are posted, so that nobody who
 // speaks HTTP makes one twice.
 type Load struct {
-	// URL is where: "http://shop".
+	// URL is where: "http://shop", or "h2c://shop" for HTTP/2 with prior knowledge, on one connection for all.
 	URL string
 	// Requests is how many there are: number n is /cart/n, for Parties[n%len(Parties)].
 	Requests int
-	// Connections is how many there are, each with a request at a time. If zero, 1.
+	// Connections is how many requests there are at a time: each on a connection of its own, or on a stream. If zero, 1.
 	Connections int
 	// Parties are the values of the requests' PartyHeader. "" is a request without one.
 	Parties []string
@@ -80,8 +81,19 @@ func (l Load) Run(ctx context.Context) Shares {
 	}
 	began := time.Now()
 	var all sync.WaitGroup
+	shop, streams := strings.CutPrefix(g.URL, "h2c://")
+	transport := g.transport()
+	if streams {
+		g.URL = "http://" + shop
+		transport.Protocols = &http.Protocols{}
+		transport.Protocols.SetUnencryptedHTTP2(true)
+		transport.MaxConnsPerHost = 1
+	}
 	for range max(l.Connections, 1) {
-		all.Go(func() { g.ask(ctx) })
+		if !streams {
+			transport = g.transport()
+		}
+		all.Go(func() { g.ask(ctx, transport) })
 	}
 	all.Wait()
 	for i, took := range g.took {
@@ -93,13 +105,17 @@ func (l Load) Run(ctx context.Context) Shares {
 	return Shares{Shares: g.shares, Dialled: int(g.dialled.Load()), Took: time.Since(began)}
 }
 
-// ask makes the next request on one connection, again and again.
-func (g *loading) ask(ctx context.Context) {
+// transport counts its connections.
+func (g *loading) transport() *http.Transport {
 	dialer := net.Dialer{Timeout: dialing}
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+	return &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		g.dialled.Add(1)
 		return dialer.DialContext(ctx, network, address)
 	}}
+}
+
+// ask makes the next request, again and again.
+func (g *loading) ask(ctx context.Context, transport *http.Transport) {
 	defer transport.CloseIdleConnections()
 	for ctx.Err() == nil {
 		n := int(g.next.Add(1)) - 1

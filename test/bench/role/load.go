@@ -19,6 +19,9 @@ import (
 // User is the header that load sends the user's name in.
 const User = "X-User"
 
+// H2 before an address asks over HTTP/2 with prior knowledge: as many streams of one connection at once as connections are said.
+const H2 = "h2:"
+
 // Loaded is how a load went.
 type Loaded struct {
 	// Took is of each request, until the whole answer was there.
@@ -45,6 +48,11 @@ func load(args []string) error {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(args[2])}}
 	transport := &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a certificate of this run
 		DisableCompression: true, ReadBufferSize: block, MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections}
+	if at, ok := strings.CutPrefix(args[4], H2); ok {
+		args[4] = at
+		transport.Protocols = &http.Protocols{}
+		transport.Protocols.SetUnencryptedHTTP2(true)
+	}
 	one := func() error {
 		r, err := http.NewRequest(http.MethodGet, urlOf(args[4])+"/"+args[3], nil)
 		if err != nil {

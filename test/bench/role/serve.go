@@ -42,6 +42,9 @@ func serve(ports []string) error {
 		w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
 		_ = pour(w, n)
 	})
+	server := &http.Server{Handler: handler, Protocols: &http.Protocols{}}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
 	errs := make(chan error)
 	for _, port := range ports {
 		port, secure := strings.CutPrefix(port, "s")
@@ -50,7 +53,7 @@ func serve(ports []string) error {
 			return err
 		}
 		if !secure {
-			go func() { errs <- http.Serve(l, handler) }()
+			go func() { errs <- server.Serve(l) }()
 			continue
 		}
 		dir := os.Getenv(Certificates)

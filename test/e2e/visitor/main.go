@@ -5,7 +5,7 @@
 //	                           ask the shop at URL again and again, a line of JSON for each request; for that party
 //	visitor get URL [WHO]      print what is answered there; to that party
 //	visitor load get|post URL N CONNECTIONS WHO...
-//	                           make N requests there, for the parties in turn ("-" is none), and print as JSON how it went
+//	                           make N requests there (h2c://... is HTTP/2, on one connection), for the parties in turn ("-" is none), and print as JSON how it went
 //	visitor resolve NAME...    print a line of JSON for each name
 //	visitor env                print the environment and the hostname as JSON
 //	visitor tally PORT WHO [CERT KEY]
@@ -96,7 +96,11 @@ func run(ctx context.Context, args []string) error {
 
 // serve answers on ports until ctx ends, over TLS if there are files of a certificate and its key.
 func serve(ctx context.Context, ports string, answer http.HandlerFunc, files ...string) error {
-	server := &http.Server{Handler: answer}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{Handler: answer, Protocols: &protocols}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	errs := make(chan error)
 	for port := range strings.SplitSeq(ports, ",") {

@@ -67,7 +67,7 @@ func serve(t *testing.T, opts requests.Options, zap *zap.Logger) (string, *reque
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	l := requests.New(opts)
-	s, err := local.Serve(t.Context(), dir, local.Session{Target: "process/1", Mode: "steal"}, l, zap)
+	s, err := local.Serve(t.Context(), dir, local.Session{Target: "process/1", Mode: "steal"}, l, nil, zap)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 type Server struct {
 	about Session
 	log   *requests.Log
+	ports Ports
 	zap   *zap.Logger
 	http  http.Server
 	end   context.CancelFunc
@@ -30,10 +31,10 @@ type Server struct {
 	path  string
 }
 
-// Serve begins to serve requests in dir, the session's directory. The caller calls Close.
-func Serve(ctx context.Context, dir string, about Session, log *requests.Log, zap *zap.Logger) (*Server, error) {
+// Serve begins to serve requests in dir, the session's directory, and to give ports back. The caller calls Close.
+func Serve(ctx context.Context, dir string, about Session, log *requests.Log, ports Ports, zap *zap.Logger) (*Server, error) {
 	about.ID, about.PID, about.Since = filepath.Base(dir), os.Getpid(), time.Now()
-	s := &Server{about: about, log: log, zap: zap.Named("local"), path: filepath.Join(dir, socketName)}
+	s := &Server{about: about, log: log, ports: ports, zap: zap.Named("local"), path: filepath.Join(dir, socketName)}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, newName), Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("serve the session's requests: %w", err)
@@ -97,6 +98,8 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /rules", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.log.Control().Rules()) })
 	mux.HandleFunc("PUT /rules", s.rule)
 	mux.HandleFunc("POST /rules", s.rule)
+	mux.HandleFunc("POST /yield", s.yield)
+	mux.HandleFunc("POST /keep", s.keep)
 	return mux
 }
 

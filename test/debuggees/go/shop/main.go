@@ -26,7 +26,10 @@ func main() {
 	door, err := net.Listen("tcp", ":"+port)
 	if err == nil {
 		fmt.Println("the shop is open on port", port)
-		err = http.Serve(door, nil)
+		var protocols http.Protocols
+		protocols.SetHTTP1(true)
+		protocols.SetUnencryptedHTTP2(true)
+		err = (&http.Server{Protocols: &protocols}).Serve(door)
 	}
 	fmt.Fprintln(os.Stderr, "shop:", err)
 	os.Exit(1)

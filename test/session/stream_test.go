@@ -1,0 +1,60 @@
+//go:build linux
+
+package session
+
+import (
+	"net/http"
+	"testing"
+)
+
+// TestAStreamStopsAtABreakpoint : a stream of HTTP/2 that the filter wants stops, is shown as what it is, and can be sent again; others of the
+// same connection are the target's meanwhile.
+func TestAStreamStopsAtABreakpoint(t *testing.T) {
+	s := newStage(t)
+	of := func(user, path string) question {
+		return question{Method: http.MethodGet, Path: path, User: user, ID: path, HTTP2: true}
+	}
+	d, stop, first := filterCases()[0].stopIn(s, nil, of("alice", "/cart/first?colour=red"))
+	request := theRequest(t, s, d, stop.ThreadID)
+	for name, want := range map[string]string{
+		"method": "GET", "path": "/cart/first", "query": "colour=red", "protocol": "HTTP/2", "header x-user": "alice", "port": "80",
+	} {
+		if request[name] != want {
+			t.Errorf("the scope's %s is %q, want %q", name, request[name], want)
+		}
+	}
+	meanwhile := s.ask(of("bob", "/cart/1"), of("alice", "/cart/2"), of("bob", "/cart/3")).replies()
+	for i, want := range []string{"target", "503", "target"} {
+		r := meanwhile[i]
+		if by := r.by(); by != want && !(want == "503" && r.Status == 503 && r.Retry == "1") {
+			t.Errorf("while the debugger is stopped, request %d: %+v, want %s", i, r, want)
+		}
+	}
+	if meanwhile[0].Local != meanwhile[2].Local {
+		t.Errorf("one connection became two: %s, %s", meanwhile[0].Local, meanwhile[2].Local)
+	}
+	if err := d.Resume(s.ctx, stop.ThreadID); err != nil {
+		t.Fatal(err)
+	}
+	if r := first.reply(); r.by() != "debuggee" {
+		t.Errorf("the request that stopped: %+v", r)
+	}
+	var replay struct{ ID uint64 }
+	decode(t, s, d, &replay, "podstep/replay", map[string]any{"id": 1})
+	again, err := d.Stopped(s.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if request := theRequest(t, s, d, again.ThreadID); request["protocol"] != "HTTP/2" || request["replayOf"] != "1" {
+		t.Errorf("the replay is shown as %v", request)
+	}
+	if err := d.Resume(s.ctx, again.ThreadID); err != nil {
+		t.Fatal(err)
+	}
+	if e := s.over(replay.ID); e.Status != 200 {
+		t.Errorf("the replay is listed as %+v", e)
+	}
+	_, _ = d.Request(s.ctx, "disconnect", map[string]any{})
+	<-d.Exited
+	s.cleared()
+}
