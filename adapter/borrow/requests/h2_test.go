@@ -121,7 +121,7 @@ func TestARequestOfHTTP2IsReplayed(t *testing.T) {
 		"":            {post2("authorization", "Bearer abc", "content-length", "5"), "hello"},
 		masked.HTTP(): {post2("authorization", "Bearer abc", "content-length", "5"), "hello"},
 		strings.Replace(masked.HTTP(), "\nhello\n", "\nbye\n", 1): {post2("authorization", "Bearer abc", "content-length", "3"), "bye"},
-		"PUT /x\nHost: y\nA: b\n": {section(":method", "PUT", ":scheme", "http", ":path", "/x", ":authority", "y", "a", "b"), ""},
+		"PUT /x\nHost: y\nA: b\n":                                 {section(":method", "PUT", ":scheme", "http", ":path", "/x", ":authority", "y", "a", "b"), ""},
 	} {
 		r, err := l.Replay(1, edited)
 		if err == nil {
