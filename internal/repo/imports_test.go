@@ -30,6 +30,7 @@ func libraries() []rule {
 		{"sigs.k8s.io", []string{"adapter/cluster", "test/e2e", "test/bench/cluster"}, false, "a Kubernetes client is 22 MB and 7 ms of start in every program that has it"},
 		{"github.com/invopop/jsonschema", []string{"adapter/config/gen"}, false, "the schema is made from comments, which a binary does not have"},
 		{"github.com/spf13/cobra", []string{"adapter/cmd"}, false, "logic does not know flags"},
+		{"google.golang.org/grpc", nil, true, "podstep reads what gRPC does with HTTP/2, and no program of it speaks gRPC: it is for tests"},
 		{"github.com/google/nftables", []string{"agent/incoming", "test/e2e"}, true, "kernel rules have one place, with their undo"},
 		{"log", nil, false, "standard output is the DAP channel, and log lines are zap's"},
 		{"math/rand/v2", []string{"test", "internal/testkit"}, true, "names and ports that others must not guess come from crypto/rand"},

@@ -53,9 +53,14 @@ func (r *Recording) takeFrame(p *part, f []byte) {
 	}
 	keep := size
 	switch {
+	case isData && size == 0 && http2.Flags(f[4])&http2.FlagDataEndStream == 0:
+		return
 	case isData:
 		keep = min(size, max(0, l.opts.Body-p.content))
-		keep = max(0, l.room(keep+frameHead)-frameHead)
+		if keep = l.room(keep+frameHead) - frameHead; keep < 0 {
+			p.cut = true
+			return
+		}
 		p.content += keep
 	case p.head >= maxSections, l.room(len(f)) < len(f):
 		p.cut = true
@@ -216,10 +221,19 @@ func (r record) entry2(s Secrets) Entry {
 	return e
 }
 
+// endsWhole says whether the request's last frame came.
+func (r record) endsWhole() bool {
+	for in := h2.NewReader(bytes.NewReader(r.request.kept)); ; {
+		if f, err := in.Next(); err != nil || f.End {
+			return err == nil
+		}
+	}
+}
+
 // again2 is again of a request of HTTP/2.
 func (r record) again2(edited string) ([]byte, error) {
 	m, ok := readMessage2(r.request.kept)
-	whole := !r.request.cut && int64(len(r.request.kept)) == r.request.total
+	whole := !r.request.cut && r.endsWhole()
 	if !ok || edited == "" && !whole {
 		return nil, ErrNotWhole
 	}
