@@ -26,15 +26,21 @@ type budget struct {
 	// due is told that grants wait to be sent. It must not block.
 	due func()
 
-	mu       *sync.Mutex // of shared
-	unread   int
+	mu     *sync.Mutex // of shared
+	unread int
+	// kept is what the streams' buffers have had in them since they were last empty: a buffer gives nothing back before.
+	kept     int
 	accounts map[uint32]*account
 	grants   []uint32
 	over     bool // the session has ended: nothing is kept any more
 }
 
-// large is the least that must have been unread for the empty buffer to be freed at once, not at the next heartbeat.
-const large = 1 << 20
+// large is the least that must have been unread for the empty buffer to be freed at once, not at the next heartbeat; small is that while
+// much is kept.
+const (
+	large = 1 << 20
+	small = 16 << 10
+)
 
 // account is what the budget knows of a stream.
 type account struct {
@@ -149,8 +155,8 @@ func (b *budget) settle(id uint32, a *account, flags uint16) {
 
 func (b *budget) drop(a *account) {
 	a.dropped = true
-	b.subtract(a.unread)
-	a.unread = 0
+	b.subtract(a.unread, a.peak)
+	a.unread, a.peak = 0, 0
 	b.promise(a, 0)
 }
 
@@ -160,9 +166,11 @@ func (b *budget) promise(a *account, beyond int) {
 	a.beyond = max(beyond, 0)
 }
 
-func (b *budget) subtract(n int) {
-	b.unread -= n
-	b.shared.unread -= n
+func (b *budget) subtract(unread, kept int) {
+	b.unread -= unread
+	b.shared.unread -= unread
+	b.kept -= kept
+	b.shared.kept -= kept
 	b.shared.changed.Broadcast()
 }
 
@@ -176,10 +184,12 @@ func (b *budget) read(id uint32, n int) (shrink bool) {
 	}
 	a.unread -= n
 	a.since = time.Now()
-	b.subtract(n)
+	freed := 0
 	if a.unread == 0 {
-		shrink, a.peak = a.peak > large, 0
+		shrink = a.peak > large || a.peak > small && b.shared.isCrowded()
+		freed, a.peak = a.peak, 0
 	}
+	b.subtract(n, freed)
 	if a.finIn {
 		b.promise(a, a.unread-floor)
 		b.settle(id, a, 0)
@@ -192,7 +202,7 @@ func (b *budget) read(id uint32, n int) (shrink bool) {
 
 // fill grants what the stream's window has room for, when that is worth a frame.
 func (b *budget) fill(id uint32, a *account) {
-	crowded := b.shared.unread > b.shared.wide
+	crowded := b.shared.isCrowded()
 	if crowded {
 		a.window = b.shared.fair()
 	}

@@ -11,8 +11,8 @@ const patience = 2 * time.Second
 // Budget is memory and streams that several sessions share. When all that is unread in them would exceed it, their links wait for
 // those who read. Of the streams that nobody has read for a while, the session with most unread bytes then loses the one with most.
 type Budget struct {
-	cap     int // so much may be unread
-	wide    int // while no more is unread, windows may be wider than floor, by so much together
+	cap     int // so much may be kept
+	wide    int // while no more is kept, windows may be wider than floor, by so much together
 	window  int // no window is wider than this
 	streams int // so many streams of other ends are served at once
 
@@ -20,6 +20,7 @@ type Budget struct {
 	// changed is told when something was read or dropped.
 	changed  sync.Cond
 	unread   int
+	kept     int // see budget
 	beyond   int // of all streams
 	served   int
 	sessions map[*budget]struct{}
@@ -89,7 +90,8 @@ func (p *Budget) done() {
 // add accounts for n unread bytes of a stream of b when there is room for them, and says whether they are to be kept: not when the stream
 // is dropped meanwhile. The caller holds mu.
 func (p *Budget) add(b *budget, a *account, n int) (keep bool) {
-	for p.unread+n > p.cap && !a.dropped && !b.over {
+	grows := func() int { return max(a.unread+n-a.peak, 0) }
+	for p.kept+grows() > p.cap && !a.dropped && !b.over {
 		now := time.Now()
 		most, id, wait := p.neglected(now)
 		if most != nil {
@@ -110,36 +112,42 @@ func (p *Budget) add(b *budget, a *account, n int) (keep bool) {
 	if a.unread == 0 {
 		a.since = time.Now()
 	}
+	more := grows()
 	a.unread += n
-	a.peak = max(a.peak, a.unread)
+	a.peak += more
 	b.unread += n
 	p.unread += n
+	b.kept += more
+	p.kept += more
 	return true
 }
 
-// neglected is the stream with most unread bytes of those that were not read for so long, in the session with most; if there is none, wait
-// says when there may be one. A session, and a stream, with less than its share of what is unread is not meant: others are in its way, not
+// isCrowded says that much is kept. The caller holds mu.
+func (p *Budget) isCrowded() bool { return p.kept > p.wide }
+
+// neglected is the stream of which most is kept of those that were not read for so long, in the session with most; if there is none, wait
+// says when there may be one. A session, and a stream, with less than its share of what is kept is not meant: others are in its way, not
 // it in theirs.
 func (p *Budget) neglected(now time.Time) (most *budget, id uint32, wait time.Duration) {
 	wait = patience
 	share := p.cap / 2 / max(p.open(), 1)
 	for b := range p.sessions {
-		if b.unread < p.unread/len(p.sessions) {
+		if b.kept < p.kept/len(p.sessions) {
 			continue
 		}
 		var worst *account
 		var worstID uint32
 		for i, a := range b.accounts {
-			if a.unread <= share {
+			if a.peak <= share {
 				continue
 			}
 			if left := patience - now.Sub(a.since); left > 0 {
 				wait = min(wait, left)
-			} else if worst == nil || a.unread > worst.unread {
+			} else if worst == nil || a.peak > worst.peak {
 				worst, worstID = a, i
 			}
 		}
-		if worst != nil && (most == nil || b.unread > most.unread) {
+		if worst != nil && (most == nil || b.kept > most.kept) {
 			most, id = b, worstID
 		}
 	}

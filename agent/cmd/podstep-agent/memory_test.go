@@ -149,7 +149,7 @@ func TestFloodOfSessionsStaysWithinTheCap(t *testing.T) {
 		listen(t, fmt.Sprintf("%s:%d", testpod.Pod4, 8000+i), deaf)
 	}
 	listen(t, testpod.Pod4+":9001", func(c net.Conn) { _, _ = io.Copy(c, c); _ = c.Close() })
-	for limit, most := range map[int]int{64 << 20: 34 << 20, 0: 64 << 20} {
+	for limit, most := range map[int]int{64 << 20: 40 << 20, 0: 80 << 20} {
 		t.Run("limit "+mebibytes(limit), func(t *testing.T) {
 			socket := shortDir(t) + "/sock"
 			r := runResident(t, socket, outside(residentCommand(t, socket, "--log", "warn", "--memory-limit", strconv.Itoa(limit)), path))

@@ -25,6 +25,9 @@ import (
 	"podstep.dev/internal/program"
 )
 
+// gcPercent is less than Go's own 100: the memory is the target's, and little is allocated where bytes only pass. GOGC overrides it.
+const gcPercent = 50
+
 // cores is how many of the pod's run Go code of the agent at once. One carries more than a link does, and on one a stream's
 // goroutines hand over without waking a thread each time: a stolen connection costs a quarter less of the pod's time.
 // GOMAXPROCS overrides it.
@@ -94,6 +97,9 @@ func limitProcess(log *zap.Logger, target, told int) (buffers, connections int) 
 	log.Debug("memory", zap.Int("limit", limit), zap.Int("buffers", buffers), zap.Int("connections", connections))
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(memory.Program + buffers + connections*memory.Conversation))
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(cores)
