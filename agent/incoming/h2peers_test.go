@@ -49,7 +49,7 @@ func startNginxH2(t *testing.T) {
 func needPython(t *testing.T, modules string) {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), need(t, "python3"), "-c", "import "+modules).CombinedOutput(); err != nil {
-		t.Skipf("needs the Python modules %s: %v: %.200s", modules, err, out)
+		t.Skipf("%s the Python modules %s: %v: %.200s", needs(), modules, err, out)
 	}
 }
 

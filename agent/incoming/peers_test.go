@@ -29,9 +29,17 @@ func need(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Skipf("needs the program %s: %v", name, err)
+		t.Skipf("%s the program %s: %v", needs(), name, err)
 	}
 	return path
+}
+
+// needs begins the reason for a skip. The run as an ordinary user beside root's has only the machine's own programs.
+func needs() string {
+	if testpod.Ordinary() {
+		return "needs root's tools:"
+	}
+	return "needs"
 }
 
 const peerNginx = `user root root; daemon off; master_process off; pid %[1]s/pid; error_log stderr;

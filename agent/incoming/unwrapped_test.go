@@ -18,6 +18,9 @@ import (
 
 // TestUnwrappedConnectionsTakeTheMemoryTheyAreChargedFor : beside what those without TLS take, when both have carried whole records each way.
 func TestUnwrappedConnectionsTakeTheMemoryTheyAreChargedFor(t *testing.T) {
+	if testpod.Ordinary() {
+		t.Skip("needs root: the same program is measured once, where it can be built")
+	}
 	const n = 300
 	client := testpod.NewClient(t)
 	a := authority.New(t)
@@ -43,7 +46,7 @@ func TestUnwrappedConnectionsTakeTheMemoryTheyAreChargedFor(t *testing.T) {
 			}
 		})
 	}
-	pid := startConversing(t, "", func(st *mux.Stream) { refuse(st) }, a.Dir)
+	pid := startConversing(t, lean(t), func(st *mux.Stream) { refuse(st) }, a.Dir)
 	each := func(dial func() net.Conn) int {
 		before, _ := resident(t, pid)
 		for range n {
