@@ -3,6 +3,7 @@
 package incoming
 
 import (
+	"encoding/base64"
 	"slices"
 	"strings"
 	"time"
@@ -65,10 +66,15 @@ func (r *h2request) isGRPC() bool {
 	return kind == "application/grpc" || strings.HasPrefix(kind, "application/grpc+") || strings.HasPrefix(kind, "application/grpc;")
 }
 
-// keep makes the request hold on.
+// keep makes the request hold on. Binary metadata is as every server of gRPC takes it: a debuggee has not agreed with the client on anything else.
 func (r *h2request) keep() *h2request {
 	kept := *r
 	kept.fields = cloned(r.fields)
+	for i, f := range kept.fields {
+		if isTrueBinary(f) {
+			kept.fields[i].Value = base64.RawStdEncoding.EncodeToString([]byte(f.Value[1:]))
+		}
+	}
 	kept.regular = kept.fields[len(r.fields)-len(r.regular):]
 	kept.about.Fields = &kept
 	return &kept
@@ -133,9 +139,14 @@ func readRequest(fields []hpack.HeaderField) *h2request {
 	return r
 }
 
+// isTrueBinary tells metadata of gRPC that is sent as it is, behind a zero byte, to a server that has allowed it (gRPC, proposal G1).
+func isTrueBinary(f hpack.HeaderField) bool {
+	return strings.HasSuffix(f.Name, "-bin") && strings.HasPrefix(f.Value, "\x00")
+}
+
 // isRegular says whether a field may be in a message that is no pseudo-header field (RFC 9113 §8.2).
 func isRegular(f hpack.HeaderField) bool {
-	if !httpguts.ValidHeaderFieldName(f.Name) || !httpguts.ValidHeaderFieldValue(f.Value) || f.Value != strings.Trim(f.Value, " \t") {
+	if !httpguts.ValidHeaderFieldName(f.Name) || !isTrueBinary(f) && (!httpguts.ValidHeaderFieldValue(f.Value) || f.Value != strings.Trim(f.Value, " \t")) {
 		return false
 	}
 	for i := range len(f.Name) {
