@@ -54,13 +54,13 @@ func TestHalvesOfTLSEndAsTheOtherSideEnds(t *testing.T) {
 		return ending{string(text), !below.ended.Load(), err}
 	}
 	atTarget := make(chan ending, 1)
-	var notify func(*tls.Conn, *net.TCPConn)
+	notify := make(chan func(*tls.Conn, *net.TCPConn), 1)
 	l := targetOf(t, testpod.Pod4+":80", func(c *net.TCPConn) {
 		below := &tapped{TCPConn: c}
 		server := tls.Server(below, &tls.Config{Certificates: []tls.Certificate{web}})
 		atTarget <- ends(server, below)
 		_, _ = io.WriteString(server, "bye")
-		notify(server, c)
+		(<-notify)(server, c)
 		_, _ = io.Copy(io.Discard, c)
 	})
 	defer func() { _ = l.Close() }()
@@ -71,7 +71,7 @@ func TestHalvesOfTLSEndAsTheOtherSideEnds(t *testing.T) {
 		"close_notify": func(c *tls.Conn, tcp *net.TCPConn) { _ = c.CloseWrite(); _ = tcp.CloseWrite() },
 		"without":      func(_ *tls.Conn, tcp *net.TCPConn) { _ = tcp.CloseWrite() },
 	} {
-		notify = end
+		notify <- end
 		tcp := dial(t, client, testpod.Pod4+":80")
 		below := &tapped{TCPConn: tcp}
 		c := tls.Client(below, &tls.Config{ServerName: "web.test", RootCAs: a.Pool()})
