@@ -90,10 +90,11 @@ func (l Load) Run(ctx context.Context) Shares {
 		transport.MaxConnsPerHost = 1
 	}
 	for range max(l.Connections, 1) {
+		own := transport
 		if !streams {
-			transport = g.transport()
+			own = g.transport()
 		}
-		all.Go(func() { g.ask(ctx, transport) })
+		all.Go(func() { g.ask(ctx, own) })
 	}
 	all.Wait()
 	for i, took := range g.took {
