@@ -163,7 +163,8 @@ func (b *Borrow) Yield(ctx context.Context, ports []uint16) ([]uint16, error) {
 // GiveBack gives all stolen ports back, while what else the session has goes on to its end. Nobody is told but the agents: Close follows.
 func (b *Borrow) GiveBack(ctx context.Context) {
 	b.tunnel.End()
-	if _, err := b.yield(ctx, nil, ""); err != nil {
+	// The session may be over first: its end is no reason to leave the agents in the dark.
+	if _, err := b.yield(context.WithoutCancel(ctx), nil, ""); err != nil {
 		b.log.Debug("give back", zap.Error(err))
 	}
 }
@@ -240,7 +241,11 @@ func (l *link) yield(ctx context.Context, ports []uint16, why string) {
 	var gone []uint16
 	for _, port := range ports {
 		had, err := l.unsubscribe(ctx, port)
-		if err != nil && l.ctx.Err() == nil {
+		switch {
+		case err == nil || l.ctx.Err() != nil:
+		case why == "":
+			l.log.Debug("a port could not be given back; the end of the link follows", zap.Uint16("port", port), zap.Error(err))
+		default:
 			l.log.Warn("a port could not be released but by the end of the link", zap.Uint16("port", port), zap.Error(err))
 			l.end(fmt.Errorf("release port %d: %w", port, err))
 		}
