@@ -104,19 +104,14 @@ func (x *exchange) run() {
 	defer x.up.forget()
 	stop := contextAfter(x.st.session.taken, func() { splice.Reset(x.stream) })
 	defer stop()
-	switch err := x.await(); {
-	case err == nil:
-	case isUndelivered(err):
+	if err := x.await(); err != nil {
+		if f := unheard(err, x.again); f != nil {
+			x.log.Debug("perhaps delivered", zap.Uint64("request", x.id), zap.Error(err))
+			x.failed(*f)
+			return
+		}
 		x.log.Debug("passthrough", zap.Uint64("request", x.id), zap.Error(err))
 		x.toTarget()
-		return
-	default:
-		x.log.Debug("perhaps delivered", zap.Uint64("request", x.id), zap.Error(err))
-		f := wire.Failure{Status: 502, Fallback: x.again, Text: "podstep: the session was lost before it was known whether the developer's program has the request"}
-		if unheard, ok := errors.AsType[*unheardError](err); ok && unheard.late {
-			f.Status, f.Text = 504, "podstep: the session does not say whether the developer's program has the request"
-		}
-		x.failed(f)
 		return
 	}
 	x.up.delivered()
@@ -126,7 +121,7 @@ func (x *exchange) run() {
 	switch {
 	case err != nil:
 		_ = x.stream.Close()
-		x.failed(wire.Failure{Status: 502, Fallback: x.again, Text: "podstep: the session ended before the request was answered"})
+		x.failed(unanswered(x.again))
 	case outcome.Failed != nil:
 		x.log.Debug("not answered", zap.Uint64("request", x.id), zap.String("why", outcome.Failed.Text))
 		_ = x.stream.Close()
@@ -137,11 +132,22 @@ func (x *exchange) run() {
 	}
 }
 
-// isUndelivered says that an adapter has certainly not given a request to the debuggee. A link that is lost or silent may have taken its yes
-// with it.
-func isUndelivered(err error) bool {
-	_, refused := errors.AsType[*wire.Refusal](err)
-	return refused || errors.Is(err, wire.ErrDropped)
+// unheard is what becomes of a request of which the adapter's answer, err, does not say whether the debuggee has it: a link that is lost or
+// silent may have taken a yes with it. It is nil for one that was certainly not delivered. again says that the target may have it nevertheless.
+func unheard(err error, again bool) *wire.Failure {
+	if _, refused := errors.AsType[*wire.Refusal](err); refused || errors.Is(err, wire.ErrDropped) {
+		return nil
+	}
+	f := &wire.Failure{Status: 502, Fallback: again, Text: "podstep: the session was lost before it was known whether the developer's program has the request"}
+	if e, ok := errors.AsType[*unheardError](err); ok && e.late {
+		f.Status, f.Text = 504, "podstep: the session does not say whether the developer's program has the request"
+	}
+	return f
+}
+
+// unanswered is what becomes of a delivered request whose session ended without a word of the debuggee's.
+func unanswered(again bool) wire.Failure {
+	return wire.Failure{Status: 502, Fallback: again, Text: "podstep: the session ended before the request was answered"}
 }
 
 // answer passes the response on.

@@ -131,7 +131,7 @@ func (x *h2exchange) run() {
 		return
 	}
 	h := wire.Header{Kind: wire.KindRequest, From: x.from, To: x.to, Protocol: wire.HTTP2, Connection: x.seat, Request: x.id, Probe: x.r.probe, TLS: x.wasTLS()}
-	stream, await, err := x.st.offer(h, first, time.Duration(x.st.params.Hold)*time.Second)
+	stream, await, err := x.st.offer(h, first, x.st.patience())
 	if err != nil {
 		x.refused(err)
 		return
@@ -143,6 +143,11 @@ func (x *h2exchange) run() {
 	defer stop()
 	x.starts(stream)
 	if err := await(); err != nil {
+		if f := unheard(err, x.mayRepeat()); f != nil {
+			x.log.Debug("perhaps delivered", zap.Uint64("request", x.id), zap.Error(err))
+			x.failed(*f)
+			return
+		}
 		x.refused(err)
 		return
 	}
@@ -151,9 +156,7 @@ func (x *h2exchange) run() {
 	var outcome wire.Outcome
 	switch err := wire.ReadFrame(stream, &outcome); {
 	case err != nil:
-		x.failed(wire.Failure{
-			Status: 502, Fallback: x.r.probe || x.st.mayRepeatH2(x.r), Text: "podstep: the session ended before the request was answered",
-		})
+		x.failed(unanswered(x.mayRepeat()))
 	case outcome.Failed != nil:
 		x.log.Debug("not answered", zap.Uint64("request", x.id), zap.String("why", outcome.Failed.Text))
 		x.failed(*outcome.Failed)
@@ -161,6 +164,11 @@ func (x *h2exchange) run() {
 		x.forgetCopy()
 		x.answer(stream)
 	}
+}
+
+// mayRepeat says whether the target may answer the request although the debuggee may have it.
+func (x *h2exchange) mayRepeat() bool {
+	return x.r.probe || !x.r.tunnel && x.st.mayRepeat(x.r.like())
 }
 
 // first is the request's beginning, all that is known of it.

@@ -13,7 +13,6 @@ import (
 
 	"podstep.dev/internal/filter"
 	"podstep.dev/internal/http1"
-	"podstep.dev/internal/wire"
 )
 
 // h2request is a request's head. Its fields hold as long as those that it was read from.
@@ -288,15 +287,12 @@ func (st *steal) wants(x *h2exchange, askHead bool) bool {
 	return v == filter.Yes
 }
 
-// mayRepeatH2 is mayRepeat of a request of HTTP/2.
-func (st *steal) mayRepeatH2(r *h2request) bool {
+// like is the request's method and fields as HTTP/1 has them.
+func (r *h2request) like() *http1.Request {
 	like := &http1.Request{Method: r.about.Method}
-	if r.tunnel {
-		return false
-	}
 	for i := range r.Len() {
 		name, value := r.At(i)
 		like.Fields = append(like.Fields, http1.Field{Name: name, Value: value})
 	}
-	return st.params.Repeat != wire.RepeatNever && like.IsRepeatable(st.params.Repeat == wire.RepeatIdempotent)
+	return like
 }

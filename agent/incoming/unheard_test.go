@@ -19,8 +19,36 @@ import (
 // hears whether. Only what may be repeated is the target's then; what was certainly not delivered always is.
 func TestRequestWhoseAnswerIsNotHeardHasOneParty(t *testing.T) {
 	client := testpod.NewClient(t)
-	count := &counting{whole: map[string]int{}}
-	webTarget(t, testpod.Pod4+":80", count.serve)
+	t.Run("HTTP1", func(t *testing.T) {
+		count := &counting{whole: map[string]int{}}
+		webTarget(t, testpod.Pod4+":80", count.serve)
+		testUnheard(t, count, func(t *testing.T, method, path string) (int, string) {
+			c := talk(t, client)
+			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			c.send(method + " " + path + " HTTP/1.1\r\nHost: shop\r\nX-User: alice\r\nContent-Length: 0\r\n\r\n")
+			res, err := http.ReadResponse(c.r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, _ := io.ReadAll(res.Body)
+			return res.StatusCode, string(text)
+		})
+	})
+	t.Run("HTTP2", func(t *testing.T) {
+		count := &counting{whole: map[string]int{}}
+		serveH2(t, testpod.Pod4+":80", count.serve)
+		testUnheard(t, count, func(t *testing.T, method, path string) (int, string) {
+			res, err := askH2(h2Client(t, client, "80"), method, path, "X-User: alice", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return res.status, res.body
+		})
+	})
+}
+
+// testUnheard asks in every way of not being heard.
+func testUnheard(t *testing.T, count *counting, ask func(t *testing.T, method, path string) (status int, text string)) {
 	for name, test := range map[string]struct {
 		handle func(f *farEnd, st *mux.Stream)
 		// post is what the client of a POST is told, repeat that of a GET.
@@ -47,16 +75,9 @@ func TestRequestWhoseAnswerIsNotHeardHasOneParty(t *testing.T) {
 					if _, err := f.Subscribe(t.Context(), p); err != nil {
 						t.Fatal(err)
 					}
-					c := talk(t, client)
-					_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-					c.send(method + " /" + what + " HTTP/1.1\r\nHost: shop\r\nX-User: alice\r\nContent-Length: 0\r\n\r\n")
-					res, err := http.ReadResponse(c.r, nil)
-					if err != nil {
-						t.Fatal(err)
-					}
-					text, _ := io.ReadAll(res.Body)
-					if res.StatusCode != want || want != 200 && !strings.HasPrefix(string(text), "podstep: ") {
-						t.Errorf("the client is told %d %q, want %d", res.StatusCode, text, want)
+					status, text := ask(t, method, "/"+what)
+					if status != want || want != 200 && !strings.HasPrefix(text, "podstep: ") {
+						t.Errorf("the client is told %d %q, want %d", status, text, want)
 					}
 					if n := count.of("/" + what); n != 0 && want != 200 || n != 1 && want == 200 {
 						t.Errorf("the target had it %d times", n)
