@@ -387,7 +387,7 @@ func playDebuggee(st *mux.Stream, in *h2.Reader, w *h2.Writer, responses []h2sai
 			name, value, _ := strings.Cut(f[1:], "=")
 			p = append(p, f[:1]+name, value)
 		}
-		_ = w.Head(pairs(p...), end)
+		_ = w.Head(h2.Fields(p...), end)
 	}
 	if s.Interim != nil {
 		section(s.Interim, false)

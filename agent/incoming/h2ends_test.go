@@ -33,7 +33,7 @@ func takeH2(f func(st *mux.Stream, in *h2.Reader, w *h2.Writer)) func(*mux.Strea
 // begin sends the outcome and a response's head.
 func beginH2(st *mux.Stream, w *h2.Writer, end bool) {
 	_ = wire.WriteFrame(st, wire.Outcome{}, nil)
-	_ = w.Head(pairs(":status", "200", "who", "debuggee"), end)
+	_ = w.Head(h2.Fields(":status", "200", "who", "debuggee"), end)
 }
 
 // echoTarget plays a target that answers each request when it has ended.
@@ -243,7 +243,7 @@ func targetGoesAway(t *testing.T, how string) {
 		f.on(takeH2(func(st *mux.Stream, in *h2.Reader, w *h2.Writer) {
 			beginH2(st, w, false)
 			<-goOn
-			_ = w.Head(pairs("late", "trailer"), true)
+			_ = w.Head(h2.Fields("late", "trailer"), true)
 			_ = st.CloseWrite()
 			_, _ = io.Copy(io.Discard, st)
 			_ = st.Close()
@@ -282,16 +282,16 @@ func TestInterimResponsesAndPings(t *testing.T) {
 	f := startFarEnd(t, Options{})
 	f.on(takeH2(func(st *mux.Stream, in *h2.Reader, w *h2.Writer) {
 		_ = wire.WriteFrame(st, wire.Outcome{}, nil)
-		_ = w.Head(pairs(":status", "103", "link", "a"), false)
-		_ = w.Head(pairs(":status", "100"), false)
+		_ = w.Head(h2.Fields(":status", "103", "link", "a"), false)
+		_ = w.Head(h2.Fields(":status", "100"), false)
 		for {
 			if fr, err := in.Next(); err != nil || fr.End {
 				break
 			}
 		}
-		_ = w.Head(pairs(":status", "200"), false)
+		_ = w.Head(h2.Fields(":status", "200"), false)
 		_ = w.Data([]byte("content"), false)
-		_ = w.Head(pairs("grpc-status", "0"), true)
+		_ = w.Head(h2.Fields("grpc-status", "0"), true)
 		_ = st.CloseWrite()
 		_ = st.Close()
 	}))

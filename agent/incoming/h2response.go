@@ -3,6 +3,7 @@
 package incoming
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,6 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"podstep.dev/internal/h2"
 	"podstep.dev/internal/wire"
@@ -18,17 +18,12 @@ import (
 
 // respondInstead says to the client that nobody answers, and returns the content that is to follow.
 func (x *h2exchange) respondInstead(f wire.Failure) []byte {
-	if x.r.isGRPC() {
-		code := "14" // UNAVAILABLE
-		if f.Status == 504 {
-			code = "4" // DEADLINE_EXCEEDED
-		}
-		x.down.out.Headers(x.s.id, pairs(":status", "200", "content-type", x.r.value("content-type"),
-			"grpc-status", code, "grpc-message", percent(f.Text)), true)
+	if kind := x.r.value("content-type"); h2.IsGRPC(kind) {
+		x.down.out.Headers(x.s.id, h2.GRPCFailure(kind, f.Status, f.Text), true)
 		return nil
 	}
 	body := f.Text + "\n"
-	head := pairs(":status", strconv.Itoa(f.Status), "content-type", "text/plain; charset=utf-8", "content-length", strconv.Itoa(len(body)))
+	head := h2.Fields(":status", strconv.Itoa(f.Status), "content-type", "text/plain; charset=utf-8", "content-length", strconv.Itoa(len(body)))
 	without := x.r.about.Method == "HEAD"
 	x.down.out.Headers(x.s.id, head, without)
 	if without {
@@ -107,7 +102,7 @@ func (x *h2exchange) respond(in *frames) error {
 			err = x.content(p, f.ends())
 		case http2.FrameRSTStream:
 			if len(f.payload) == 4 {
-				return &h2.ResetError{Code: http2.ErrCode(f.payload[0])<<24 | http2.ErrCode(f.payload[1])<<16 | http2.ErrCode(f.payload[2])<<8 | http2.ErrCode(f.payload[3])}
+				return &h2.ResetError{Code: http2.ErrCode(binary.BigEndian.Uint32(f.payload))}
 			}
 			return h2.ErrFrame
 		default:
@@ -172,24 +167,4 @@ func (x *h2exchange) content(p []byte, end bool) error {
 		p = p[n:]
 	}
 	return nil
-}
-
-func pairs(text ...string) (fields []hpack.HeaderField) {
-	for i := 0; i < len(text); i += 2 {
-		fields = append(fields, hpack.HeaderField{Name: text[i], Value: text[i+1]})
-	}
-	return fields
-}
-
-// percent encodes a grpc-message (gRPC, doc/PROTOCOL-HTTP2.md).
-func percent(s string) string {
-	var b []byte
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c > 0x7e || c == '%' {
-			b = fmt.Appendf(b, "%%%02X", c)
-		} else {
-			b = append(b, c)
-		}
-	}
-	return string(b)
 }

@@ -59,12 +59,6 @@ func (r *h2request) value(name string) (value string) {
 	return value
 }
 
-// isGRPC says whether the client expects answers as gRPC has them (gRPC, doc/PROTOCOL-HTTP2.md).
-func (r *h2request) isGRPC() bool {
-	kind := r.value("content-type")
-	return kind == "application/grpc" || strings.HasPrefix(kind, "application/grpc+") || strings.HasPrefix(kind, "application/grpc;")
-}
-
 // keep makes the request hold on. Binary metadata is as every server of gRPC takes it: a debuggee has not agreed with the client on anything else.
 func (r *h2request) keep() *h2request {
 	kept := *r

@@ -41,6 +41,12 @@ type Request struct {
 	Expect bool
 }
 
+// Len is the number of fields.
+func (r *Request) Len() int { return len(r.Fields) }
+
+// At is field i.
+func (r *Request) At(i int) (name, value string) { return r.Fields[i].Name, r.Fields[i].Value }
+
 // Response is a response's head.
 type Response struct {
 	// Raw is the head as it was sent, with the empty line behind it. It aliases what it was parsed from; what else is here does not.

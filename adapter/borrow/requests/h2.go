@@ -105,17 +105,8 @@ func readMessage2(kept []byte) (m message2, ok bool) {
 }
 
 func isInterim(head []hpack.HeaderField) bool {
-	status := pseudo(head, ":status")
+	status := h2.Value(head, ":status")
 	return len(status) == 3 && status[0] == '1'
-}
-
-func pseudo(fields []hpack.HeaderField, name string) string {
-	for _, f := range fields {
-		if f.Name == name {
-			return f.Value
-		}
-	}
-	return ""
 }
 
 // fields2 are those that are shown: an authority is the Host that it stands for (RFC 9113 §8.3.1).
@@ -133,9 +124,9 @@ func fields2(section []hpack.HeaderField) (fields []http1.Field) {
 
 // request is the head in the form of HTTP/1.
 func (m message2) request() head {
-	h := head{method: pseudo(m.head, ":method"), target: pseudo(m.head, ":path"), version: version2, fields: fields2(m.head), body: true}
+	h := head{method: h2.Value(m.head, ":method"), target: h2.Value(m.head, ":path"), version: version2, fields: fields2(m.head), body: true}
 	if h.target == "" {
-		h.target = pseudo(m.head, ":authority") // of CONNECT
+		h.target = h2.Value(m.head, ":authority") // of CONNECT
 	}
 	h.line = strings.Join([]string{h.method, h.target, h.version}, " ")
 	return h
@@ -143,7 +134,7 @@ func (m message2) request() head {
 
 // response is the head in the form of HTTP/1, and whether there is one of a final response.
 func (m message2) response(method string) (head, bool) {
-	status, err := strconv.Atoi(pseudo(m.head, ":status"))
+	status, err := strconv.Atoi(h2.Value(m.head, ":status"))
 	if err != nil || isInterim(m.head) {
 		return head{}, false
 	}
@@ -166,7 +157,7 @@ func (m message2) show(h head, p part, s Secrets) Message {
 // grpc names the status of a response of gRPC, "" when it has none.
 func (m message2) grpc() string {
 	for _, section := range [][]hpack.HeaderField{m.trailer, m.head} {
-		if code := pseudo(section, "grpc-status"); code != "" {
+		if code := h2.Value(section, "grpc-status"); code != "" {
 			return grpcName(code)
 		}
 	}
@@ -237,7 +228,7 @@ func (r record) again2(edited string) ([]byte, error) {
 	if !ok || edited == "" && !whole {
 		return nil, ErrNotWhole
 	}
-	if pseudo(m.head, ":method") == http.MethodConnect {
+	if h2.Value(m.head, ":method") == http.MethodConnect {
 		return nil, ErrSwitched
 	}
 	if edited == "" {
@@ -269,7 +260,7 @@ func (r record) again2(edited string) ([]byte, error) {
 
 // message2 is the request, with what cannot be edited as it was.
 func (e *edited) message2(was message2, content []byte) ([]byte, error) {
-	scheme := pseudo(was.head, ":scheme")
+	scheme := h2.Value(was.head, ":scheme")
 	if scheme == "" {
 		scheme = "http"
 	}

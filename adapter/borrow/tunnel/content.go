@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"podstep.dev/internal/filter"
-	"podstep.dev/internal/http1"
 	"podstep.dev/internal/mux"
 	"podstep.dev/internal/splice"
 	"podstep.dev/internal/wire"
@@ -14,19 +13,10 @@ import (
 // bodyPatience is for a body that a rule looks into; what comes later is judged by what there is. The agent's own patience is longer.
 const bodyPatience = 2 * time.Second
 
-// about is what a filter is shown of a request's head.
-func about(r *http1.Request) filter.Request {
-	return filter.Request{Method: r.Method, Target: r.Target, Fields: (*fields)(r)}
+// about is what a filter is shown of the request's head.
+func (x *exchange) about() filter.Request {
+	return filter.Request{Method: x.request.Method, Target: x.request.Target, Fields: x.request}
 }
-
-// fields shows a filter a request's fields.
-type fields http1.Request
-
-// Len is how many there are.
-func (f *fields) Len() int { return len(f.Fields) }
-
-// At is the i-th.
-func (f *fields) At(i int) (name, value string) { return f.Fields[i].Name, f.Fields[i].Value }
 
 // peek waits for as much of the request's content as a filter may look into and its agent sends before the answer. A client that waits for
 // 100 (Continue) is not kept waiting: it sends nothing before somebody has its request.

@@ -13,7 +13,7 @@ import (
 
 // about is what a filter is shown of the request's head: an authority is the Host that it stands for (RFC 9113 §8.3.1).
 func (x *h2exchange) about() filter.Request {
-	authority := h2value(x.head.Fields, ":authority")
+	authority := h2.Value(x.head.Fields, ":authority")
 	list := filter.List{}
 	if authority != "" {
 		list = append(list, filter.Field{Name: "Host", Value: authority})
@@ -23,7 +23,7 @@ func (x *h2exchange) about() filter.Request {
 			list = append(list, filter.Field{Name: f.Name, Value: f.Value})
 		}
 	}
-	return filter.Request{Method: h2value(x.head.Fields, ":method"), Target: h2value(x.head.Fields, ":path"), Fields: list}
+	return filter.Request{Method: h2.Value(x.head.Fields, ":method"), Target: h2.Value(x.head.Fields, ":path"), Fields: list}
 }
 
 // h2read is what one Next returned.

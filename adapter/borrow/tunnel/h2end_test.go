@@ -49,7 +49,7 @@ func TestResponsesOfHTTP2ComeWhole(t *testing.T) {
 	})
 	o := connect(t, &Tunnel{}, d).askH2(1, h2request("POST", "/"), []byte("x"))
 	if got := fmt.Sprint(o.Heads, string(o.Body), o.Err); got != fmt.Sprint(
-		[]any{h2fields(":status", "103", "link", "x"), h2fields(":status", "200", "b", "1", "a", "2", "b", "3"), h2fields("sum", "7")}, "ok", error(nil)) {
+		[]any{h2.Fields(":status", "103", "link", "x"), h2.Fields(":status", "200", "b", "1", "a", "2", "b", "3"), h2.Fields("sum", "7")}, "ok", error(nil)) {
 		t.Errorf("got %v", o)
 	}
 }

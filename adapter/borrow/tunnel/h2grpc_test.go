@@ -25,7 +25,7 @@ import (
 
 // standIn serves clients of HTTP/2 as an agent does: each request on a stream of its own.
 func (a *agentEnd) standIn(w http.ResponseWriter, r *http.Request) {
-	head := h2fields(":method", r.Method, ":scheme", "http", ":path", r.URL.RequestURI(), ":authority", r.Host)
+	head := h2.Fields(":method", r.Method, ":scheme", "http", ":path", r.URL.RequestURI(), ":authority", r.Host)
 	for name, values := range r.Header {
 		for _, v := range values {
 			head = append(head, hpack.HeaderField{Name: strings.ToLower(name), Value: v})

@@ -43,7 +43,7 @@ func servedH2(t testing.TB, h http.HandlerFunc, most ...int) *debuggee {
 
 // h2request is the head of a request with further fields.
 func h2request(method, path string, more ...string) []hpack.HeaderField {
-	return append(h2fields(":method", method, ":scheme", "http", ":path", path, ":authority", "web"), h2fields(more...)...)
+	return append(h2.Fields(":method", method, ":scheme", "http", ":path", path, ":authority", "web"), h2.Fields(more...)...)
 }
 
 // openH2 asks for a request of HTTP/2 of a client's connection; more may follow what is sent.
@@ -89,7 +89,7 @@ func (o h2outcome) String() string {
 // value is the last section's field of that name in which there is one.
 func (o h2outcome) value(name string) (value string) {
 	for _, head := range o.Heads {
-		if v := h2value(head, name); v != "" {
+		if v := h2.Value(head, name); v != "" {
 			value = v
 		}
 	}
@@ -207,7 +207,7 @@ func (p *h2peer) request() (head *http2.MetaHeadersFrame) {
 // say sends a header section.
 func (p *h2peer) say(id uint32, end bool, pairs ...string) {
 	p.block.Reset()
-	for _, f := range h2fields(pairs...) {
+	for _, f := range h2.Fields(pairs...) {
 		_ = p.codec.WriteField(f)
 	}
 	_ = p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p.block.Bytes(), EndHeaders: true, EndStream: end})

@@ -58,7 +58,7 @@ func TestRequestsOfHTTP2AreRecordedAndReplayed(t *testing.T) {
 	}
 	for _, p := range []*tape{p, &again} {
 		heads, body := sections(t, p.response)
-		if len(heads) != 2 || h2value(heads[1], "x-sum") != "1048576" || body != "HTTP/2.0 POST /b 1048576 <nil>" || !cmp.Equal(p.went, []string{"debuggee: "}) {
+		if len(heads) != 2 || h2.Value(heads[1], "x-sum") != "1048576" || body != "HTTP/2.0 POST /b 1048576 <nil>" || !cmp.Equal(p.went, []string{"debuggee: "}) {
 			t.Errorf("%v %q, %v", heads, body, p.went)
 		}
 	}

@@ -32,16 +32,13 @@ func (t *Tunnel) replayH2(ctx context.Context, port uint16, raw []byte, rec Reco
 	x.ctx, x.cancel = context.WithCancelCause(ctx)
 	defer x.cancel(nil)
 	head, err := x.in.Next()
-	if err != nil || h2value(head.Fields, ":method") == "" {
+	if err != nil || h2.Value(head.Fields, ":method") == "" {
 		return errors.New("the request is not complete")
 	}
 	head.Fields = slices.Clone(head.Fields)
 	x.head, x.whole = head, head.End
-	authority := h2value(head.Fields, ":authority")
+	authority := h2.Value(head.Fields, ":authority")
 	x.header = t.replayHeader(port, wire.HTTP2, authority)
-	if x.header.TLS != nil {
-		x.header.TLS.Protocol = "h2"
-	}
 	l, err := t.dialH2(x.ctx, x.header, x.asking.Go)
 	if err != nil {
 		return err

@@ -124,11 +124,12 @@ func (x *h2exchange) serve(c *client, stream *mux.Stream) error {
 	waiting, stop := context.WithCancelCause(x.ctx)
 	defer context.AfterFunc(c.gone, func() { stop(context.Cause(c.gone)) })()
 	defer stop(nil)
-	if x.header.Probe {
-		return x.serveProbe(c, stream)
-	}
-	ruled, err := x.tunnel.rule(waiting, x.header, x.rec, x.about(), func() ([]byte, bool) { return x.peek(waiting) })
+	ruled, err := x.tunnel.decide(waiting, x.header, x.rec, x.about, func() ([]byte, bool) { return x.peek(waiting) })
 	switch {
+	case errors.Is(err, errReject):
+		x.tunnel.rejected.Add(1)
+		x.tunnel.logOf(x.header).Debug("rejected a request")
+		return x.reply(stream, errReject.Error(), 503, h2.Fields("retry-after", "1"), "text/plain; charset=utf-8", rejection)
 	case err != nil:
 		x.refuse(stream, err)
 		return nil
@@ -136,26 +137,6 @@ func (x *h2exchange) serve(c *client, stream *mux.Stream) error {
 		x.tunnel.failed.Add(1)
 		x.tunnel.logOf(x.header).Debug("failed a request")
 		return x.reply(stream, ruled.why, ruled.answer.Status, nil, ruled.answer.kind(), ruled.answer.text())
-	case ruled.through:
-		return x.deliver(c, stream)
-	}
-	switch err := x.tunnel.gate.pass(waiting, x.tunnel.Pause); {
-	case errors.Is(err, errReject):
-		x.tunnel.rejected.Add(1)
-		x.tunnel.logOf(x.header).Debug("rejected a request")
-		return x.reply(stream, errReject.Error(), 503, h2fields("retry-after", "1"), "text/plain; charset=utf-8", rejection)
-	case err != nil:
-		x.refuse(stream, err)
-		return nil
-	}
-	return x.deliver(c, stream)
-}
-
-// serveProbe serves a probe, as it is done with HTTP/1.
-func (x *h2exchange) serveProbe(c *client, stream *mux.Stream) error {
-	if stopped, _ := x.tunnel.gate.now(); stopped {
-		x.refuse(stream, paused("the debugger is stopped, and this is a probe"))
-		return nil
 	}
 	return x.deliver(c, stream)
 }
@@ -165,7 +146,7 @@ func (x *h2exchange) readHead(stream *mux.Stream) error {
 	defer context.AfterFunc(x.ctx, stream.Reset)()
 	f, err := x.in.Next()
 	switch {
-	case err == nil && h2value(f.Fields, ":method") == "":
+	case err == nil && h2.Value(f.Fields, ":method") == "":
 		err = errors.New("the request has no method")
 		fallthrough
 	case errors.Is(err, h2.ErrFrame), errors.Is(err, io.EOF):
@@ -256,7 +237,7 @@ func (x *h2exchange) content(data []byte, end bool) error {
 
 // repeatable is what a fallback is decided by.
 func (x *h2exchange) repeatable() *http1.Request {
-	r := &http1.Request{Method: h2value(x.head.Fields, ":method")}
+	r := &http1.Request{Method: h2.Value(x.head.Fields, ":method")}
 	for _, f := range x.head.Fields {
 		r.Fields = append(r.Fields, http1.Field{Name: f.Name, Value: f.Value})
 	}

@@ -142,15 +142,33 @@ type ruling struct {
 	through bool
 }
 
-// rule asks the rules about a request and waits as they say. gone ends with the client's interest. An error leaves the request to
-// the target. While the debugger is stopped and the policy is that requests pass, they do so before any rule: the agent does not even ask.
-func (t *Tunnel) rule(gone context.Context, h wire.Header, rec Recording, r filter.Request, body content) (ruling, error) {
+// decide says whether a request may go to the debuggee, and waits as rules and the policy say. gone ends with the client's interest. The error
+// is errReject, or leaves the request to the target. A probe is the debuggee's only as long as the debugger is not stopped: at a
+// breakpoint it is the target's, at once, so that nobody restarts the pod for it; no rule and no policy has it wait.
+func (t *Tunnel) decide(gone context.Context, h wire.Header, rec Recording, about func() filter.Request, body content) (ruling, error) {
+	if h.Probe {
+		if stopped, _ := t.gate.now(); stopped {
+			return ruling{}, paused("the debugger is stopped, and this is a probe")
+		}
+		return ruling{}, nil
+	}
+	ruled, err := t.rule(gone, h, rec, about, body)
+	if err != nil || ruled.answer != nil || ruled.through {
+		return ruled, err
+	}
+	return ruled, t.gate.pass(gone, t.Pause)
+}
+
+// rule asks the rules about a request and waits as they say. An error leaves the request to the target. While the debugger is stopped and the
+// policy is that requests pass, they do so before any rule: the agent does not even ask.
+func (t *Tunnel) rule(gone context.Context, h wire.Header, rec Recording, about func() filter.Request, body content) (ruling, error) {
 	if len(t.rules.now()) == 0 {
 		return ruling{}, nil
 	}
 	if stopped, _ := t.gate.now(); stopped && t.Pause.passes() {
 		return ruling{}, nil
 	}
+	r := about()
 	rule := t.rules.match(h.Port, r, body)
 	if rule == nil {
 		return ruling{}, nil

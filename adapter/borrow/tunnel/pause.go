@@ -48,6 +48,11 @@ func (g *gate) set(stopped bool) {
 		return
 	}
 	g.stopped = stopped
+	g.tell()
+}
+
+// tell wakes all who wait; mu is held.
+func (g *gate) tell() {
 	if g.changed != nil {
 		close(g.changed)
 		g.changed = nil
@@ -73,10 +78,7 @@ func (g *gate) end() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.ending = true
-	if g.changed != nil {
-		close(g.changed)
-		g.changed = nil
-	}
+	g.tell()
 }
 
 // errEnding is the refusal of what comes while the session ends.

@@ -39,25 +39,15 @@ func (x *exchange) serve(c *client, stream *mux.Stream) error {
 		x.refuse(stream, err)
 		return err
 	}
-	if x.header.Probe {
-		return x.serveProbe(c, stream)
-	}
-	ruled, err := x.tunnel.rule(c.gone, x.header, x.rec, about(x.request), func() ([]byte, bool) { return x.peek(c.gone, stream) })
+	ruled, err := x.tunnel.decide(c.gone, x.header, x.rec, x.about, func() ([]byte, bool) { return x.peek(c.gone, stream) })
 	switch {
-	case err != nil:
-		x.refuse(stream, err)
-		return nil
-	case ruled.answer != nil:
-		return x.answerFor(c.ctx, stream, *ruled.answer, ruled.why)
-	case ruled.through:
-		return x.deliver(c, stream)
-	}
-	switch err := x.tunnel.gate.pass(c.gone, x.tunnel.Pause); {
 	case errors.Is(err, errReject):
 		return x.reject(c.ctx, stream)
 	case err != nil:
 		x.refuse(stream, err)
 		return nil
+	case ruled.answer != nil:
+		return x.answerFor(c.ctx, stream, *ruled.answer, ruled.why)
 	}
 	return x.deliver(c, stream)
 }

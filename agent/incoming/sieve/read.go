@@ -11,17 +11,8 @@ import (
 
 // About is what a filter is shown of a request's head.
 func About(r *http1.Request) filter.Request {
-	return filter.Request{Method: r.Method, Target: r.Target, Fields: (*fields)(r)}
+	return filter.Request{Method: r.Method, Target: r.Target, Fields: r}
 }
-
-// fields shows a filter a request's fields.
-type fields http1.Request
-
-// Len is how many there are.
-func (f *fields) Len() int { return len(f.Fields) }
-
-// At is the i-th.
-func (f *fields) At(i int) (name, value string) { return f.Fields[i].Name, f.Fields[i].Value }
 
 // Content is what a filter is shown of a body, of which the first bytes are known as they were sent.
 func Content(body http1.Body, known []byte) (content []byte, complete bool) {
