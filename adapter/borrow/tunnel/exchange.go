@@ -112,20 +112,11 @@ func (x *exchange) isSwitched() bool {
 // fail tells the asker that there will be no answer.
 func (x *exchange) fail() error {
 	failure := x.tunnel.Fallback.closed(x.request)
-	switch late := x.answering.Load() == hung; {
-	case late && x.header.Probe:
-		failure.Text = "podstep: the debugger stopped, or the debuggee was slow to answer a probe"
-	case late:
-		failure = x.tunnel.Fallback.hung(x.request, x.tunnel.HangTimeout)
+	if x.answering.Load() == hung {
+		failure = x.tunnel.late(x.header, x.request)
 	}
-	// A probe has no effect but its answer.
-	failure.Fallback = failure.Fallback || x.header.Probe
 	x.told = true
-	where := WentNobody
-	if failure.Fallback {
-		where = WentTarget
-	}
-	x.rec.Went(where, failure.Text)
+	x.rec.Went(instead(x.header, failure), failure.Text)
 	return x.asker.Outcome(wire.Outcome{Failed: failure}, nil)
 }
 

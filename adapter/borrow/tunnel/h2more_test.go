@@ -143,6 +143,9 @@ func TestProbesOfHTTP2(t *testing.T) {
 			<-r.Context().Done()
 			return
 		}
+		if r.URL.Path == "/broken" {
+			panic(http.ErrAbortHandler)
+		}
 		variousH2(w, r)
 	}))
 	probe := func(path string) h2outcome {
@@ -159,6 +162,9 @@ func TestProbesOfHTTP2(t *testing.T) {
 	probe("/").answered(t, "200", "HTTP/2.0 GET / 0 <nil>")
 	if o := probe("/slow"); o.Failed == nil || !o.Failed.Fallback {
 		t.Errorf("a slow one: %v", o)
+	}
+	if o := probe("/broken"); o.Failed == nil || !o.Failed.Fallback {
+		t.Errorf("one that is reset: %v", o)
 	}
 	tn.SetPaused(true)
 	if o := probe("/"); !(outcome{Refused: o.Refused}).isPaused() {

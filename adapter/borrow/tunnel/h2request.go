@@ -249,11 +249,8 @@ func (x *h2exchange) failure(err error) *wire.Failure {
 	var reset *h2.ResetError
 	fall := x.tunnel.Fallback
 	switch {
-	case errors.Is(err, errHung) && x.header.Probe:
-		// A probe has no effect but its answer.
-		return &wire.Failure{Status: 502, Fallback: true, Text: "podstep: the debugger stopped, or the debuggee was slow to answer a probe"}
 	case errors.Is(err, errHung):
-		return fall.hung(x.repeatable(), x.tunnel.HangTimeout)
+		return x.tunnel.late(x.header, x.repeatable())
 	case errors.Is(err, errUnprocessed), errors.Is(err, errLegOver):
 		return &wire.Failure{Status: 502, Fallback: true, Text: "podstep: the debuggee refused the request unprocessed"}
 	case errors.As(err, &reset):
@@ -266,12 +263,9 @@ func (x *h2exchange) failure(err error) *wire.Failure {
 
 // fail tells the asker that there will be no answer.
 func (x *h2exchange) fail(err error) error {
-	failure, where := x.failure(err), WentNobody
-	if failure.Fallback {
-		where = WentTarget
-	}
+	failure := x.failure(err)
 	x.told = true
-	x.rec.Went(where, failure.Text)
+	x.rec.Went(instead(x.header, failure), failure.Text)
 	if err := x.asker.Outcome(wire.Outcome{Failed: failure}, nil); err != nil {
 		return err
 	}
