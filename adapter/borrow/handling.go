@@ -35,42 +35,33 @@ func (c handling) Rules() []requests.Rule {
 // SetRules replaces all.
 func (c handling) SetRules(text []byte) error {
 	list, err := config.ParseRules(text)
-	if err == nil {
-		err = c.mayRule()
-	}
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.rules = list
-	c.tunnel.SetRules(tunnelRules(list))
-	c.changeLocked()
-	return nil
+	return c.change(err, func() {
+		c.rules = list
+		c.tunnel.SetRules(tunnelRules(list))
+	})
 }
 
 // AddRule puts one before the others.
 func (c handling) AddRule(text []byte) error {
 	one, err := config.ParseRule(text)
-	if err == nil {
-		err = c.mayRule()
-	}
-	if err != nil {
-		return err
+	return c.change(err, func() {
+		c.rules = slices.Concat([]config.Rule{one}, c.rules)
+		c.tunnel.AddRule(tunnelRule(one))
+	})
+}
+
+// change changes the rules, with mu held, unless what was written is wrong or the session answers no requests.
+func (c handling) change(wrong error, to func()) error {
+	switch {
+	case wrong != nil:
+		return wrong
+	case c.mirror.Incoming.Mode != config.ModeSteal:
+		return requests.ErrNoControl
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.rules = slices.Concat([]config.Rule{one}, c.rules)
-	c.tunnel.AddRule(tunnelRule(one))
+	to()
 	c.changeLocked()
-	return nil
-}
-
-// mayRule says whether the session answers requests.
-func (c handling) mayRule() error {
-	if c.mirror.Incoming.Mode != config.ModeSteal {
-		return requests.ErrNoControl
-	}
 	return nil
 }
 

@@ -33,5 +33,5 @@ func (b *Borrow) revoked(r place.Revocation) {
 		b.say(fmt.Sprintf("%s of %s: this session steals nothing any more", r, b.target))
 		return
 	}
-	b.say(fmt.Sprintf("%s of %s: the target answers %s; the rest of the session goes on", r, b.target, portWords(ports)))
+	b.say(fmt.Sprintf("%s of %s: the target answers %s; the rest of the session goes on", r, b.target, place.PortWords(ports)))
 }

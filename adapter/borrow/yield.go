@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -41,20 +40,11 @@ type Question struct {
 
 // String is the question for the person, on one line.
 func (q Question) String() string {
-	line := fmt.Sprintf("%s asks you to release %s of %s (waiting %d s)", q.Name, portWords(q.Ports), q.Target, q.Wait)
+	line := fmt.Sprintf("%s asks you to release %s of %s (waiting %d s)", q.Name, place.PortWords(q.Ports), q.Target, q.Wait)
 	if q.Message != "" {
 		line += ": " + q.Message
 	}
 	return line
-}
-
-// portWords is "port 80" or "ports 80, 443".
-func portWords(ports []uint16) string {
-	words := make([]string, 0, len(ports))
-	for _, p := range ports {
-		words = append(words, fmt.Sprint(p))
-	}
-	return either(len(ports) == 1, "port ", "ports ") + strings.Join(words, ", ")
 }
 
 // questions are those that the session was asked, and what it gave back. Its lock is taken last.
@@ -155,7 +145,7 @@ func (n notices) Asked(p wire.AskedParams) {
 func (b *Borrow) Yield(ctx context.Context, ports []uint16) ([]uint16, error) {
 	ports, err := b.yield(ctx, ports, "given back")
 	if err == nil {
-		b.say(fmt.Sprintf("released %s of %s: the target answers; to steal again, start the session again", portWords(ports), b.target))
+		b.say(fmt.Sprintf("released %s of %s: the target answers; to steal again, start the session again", place.PortWords(ports), b.target))
 	}
 	return ports, err
 }
@@ -164,7 +154,8 @@ func (b *Borrow) Yield(ctx context.Context, ports []uint16) ([]uint16, error) {
 func (b *Borrow) GiveBack(ctx context.Context) {
 	b.tunnel.End()
 	// The session may be over first: its end is no reason to leave the agents in the dark.
-	if _, err := b.yield(context.WithoutCancel(ctx), nil, ""); err != nil {
+	_, err := b.release(context.WithoutCancel(ctx), nil, (*link).giveBack)
+	if err != nil {
 		b.log.Debug("give back", zap.Error(err))
 	}
 }
@@ -176,8 +167,13 @@ func (b *Borrow) Keep(ctx context.Context, id uint64) int {
 	return len(settled)
 }
 
-// yield gives ports back and says in the places' records why, if there is a reason.
+// yield gives ports back and says in the places' records why.
 func (b *Borrow) yield(ctx context.Context, ports []uint16, why string) ([]uint16, error) {
+	return b.release(ctx, ports, func(l *link, ctx context.Context, ports []uint16) { l.yield(ctx, ports, why) })
+}
+
+// release has every link give ports back, and answers who asked for them.
+func (b *Borrow) release(ctx context.Context, ports []uint16, give func(*link, context.Context, []uint16)) ([]uint16, error) {
 	if b.mirror.Incoming.Mode != config.ModeSteal {
 		return nil, fmt.Errorf("the session of %s steals nothing", b.target)
 	}
@@ -189,7 +185,7 @@ func (b *Borrow) yield(ctx context.Context, ports []uint16, why string) ([]uint1
 	defer cancel()
 	var group sync.WaitGroup
 	for _, l := range links {
-		group.Go(func() { l.yield(ctx, ports, why) })
+		group.Go(func() { give(l, ctx, ports) })
 	}
 	group.Wait()
 	left := b.wanted()
@@ -241,11 +237,7 @@ func (l *link) yield(ctx context.Context, ports []uint16, why string) {
 	var gone []uint16
 	for _, port := range ports {
 		had, err := l.unsubscribe(ctx, port)
-		switch {
-		case err == nil || l.ctx.Err() != nil:
-		case why == "":
-			l.log.Debug("a port could not be given back; the end of the link follows", zap.Uint16("port", port), zap.Error(err))
-		default:
+		if err != nil && l.ctx.Err() == nil {
 			l.log.Warn("a port could not be released but by the end of the link", zap.Uint16("port", port), zap.Error(err))
 			l.end(fmt.Errorf("release port %d: %w", port, err))
 		}
@@ -253,8 +245,17 @@ func (l *link) yield(ctx context.Context, ports []uint16, why string) {
 			gone = append(gone, port)
 		}
 	}
-	if w, ok := l.place.(place.Witness); ok && len(gone) > 0 && why != "" {
+	if w, ok := l.place.(place.Witness); ok && len(gone) > 0 {
 		w.Yielded(gone, why)
+	}
+}
+
+// giveBack ends the link's subscriptions to ports; that it ends soon makes good what the agent does not do in time.
+func (l *link) giveBack(ctx context.Context, ports []uint16) {
+	for _, port := range ports {
+		if _, err := l.unsubscribe(ctx, port); err != nil && l.ctx.Err() == nil {
+			l.log.Debug("a port could not be given back; the end of the link follows", zap.Uint16("port", port), zap.Error(err))
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -49,11 +48,7 @@ func Ask(ctx context.Context, o api.Options, target config.Target, which Which, 
 		return nil, "", err
 	}
 	if len(thieves) > 1 {
-		var who []string
-		for _, t := range thieves {
-			who = append(who, t.String())
-		}
-		return nil, "", &fault.Fault{ID: fault.BadUsage, What: "several sessions steal " + which.of(target), Hint: "Choose one by --session or --port: " + strings.Join(who, "; ") + "."}
+		return nil, "", &fault.Fault{ID: fault.BadUsage, What: "several sessions steal " + which.of(target), Hint: "Choose one by --session or --port: " + list(thieves) + "."}
 	}
 	t := thieves[0]
 	if q.Told != nil {

@@ -13,6 +13,7 @@ import (
 	"podstep.dev/adapter/cluster/attach/exec"
 	"podstep.dev/adapter/cluster/workload"
 	"podstep.dev/adapter/config"
+	"podstep.dev/adapter/place"
 	"podstep.dev/internal/fault"
 	"podstep.dev/internal/wire"
 )
@@ -144,11 +145,7 @@ func (w *owned) choose(which Which) ([]*Thief, error) {
 		f.Err = fmt.Errorf("%s", strings.Join(w.unknown, ", "))
 	}
 	if len(w.thieves) > 0 {
-		var who []string
-		for _, t := range w.thieves {
-			who = append(who, t.String())
-		}
-		f.Hint = "These do: " + strings.Join(who, "; ") + "."
+		f.Hint = "These do: " + list(w.thieves) + "."
 	}
 	return nil, f
 }
@@ -169,23 +166,19 @@ func (w Which) of(t config.Target) string {
 	return what
 }
 
+func list(thieves []*Thief) string {
+	who := make([]string, 0, len(thieves))
+	for _, t := range thieves {
+		who = append(who, t.String())
+	}
+	return strings.Join(who, "; ")
+}
+
 // String is "alice@laptop (port 80 for 12m, its debugger stopped for 40s; session k3)".
 func (t *Thief) String() string {
-	words := fmt.Sprintf("%s (%s for %s", t.Name, PortWords(t.Ports), time.Since(t.Since).Round(time.Second))
+	words := fmt.Sprintf("%s (%s for %s", t.Name, place.PortWords(t.Ports), time.Since(t.Since).Round(time.Second))
 	if t.Paused {
 		words += fmt.Sprintf(", its debugger stopped for %s", time.Since(t.PausedSince).Round(time.Second))
 	}
 	return words + "; session " + t.Session.Session + ")"
-}
-
-// PortWords is "port 80" or "ports 80, 443".
-func PortWords(ports []uint16) string {
-	words := make([]string, 0, len(ports))
-	for _, p := range ports {
-		words = append(words, fmt.Sprint(p))
-	}
-	if len(words) == 1 {
-		return "port " + words[0]
-	}
-	return "ports " + strings.Join(words, ", ")
 }

@@ -66,7 +66,7 @@ func (b *inbox) bodyTo(dst any, s *http1.Scanner, write func([]byte) error) erro
 	}
 }
 
-// restTo is rest for such a destination.
+// restTo passes on everything until the direction's end, which it returns; dst and write are as of bodyTo.
 func (b *inbox) restTo(dst any, write func([]byte) error) error {
 	for {
 		if p := b.bytes(); len(p) > 0 {

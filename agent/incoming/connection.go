@@ -51,11 +51,7 @@ func (p *port) serve(conn *net.TCPConn, from, to netip.AddrPort, crowded bool) {
 	switch {
 	case crowded:
 		log.Debug("too many connections")
-		for _, st := range claims {
-			if st.filter != nil {
-				st.session.unread.add(st.id, wire.UnreadCrowded)
-			}
-		}
+		countUnread(claims, wire.UnreadCrowded)
 		c.pass()
 	case len(claims) == 0:
 		log.Debug("not offered")

@@ -361,11 +361,7 @@ func (v *conversation) tellUnread(why wire.Unread) {
 	if v.told.Swap(true) {
 		return
 	}
-	for _, st := range v.claimed() {
-		if st.filter != nil {
-			st.session.unread.add(st.id, why)
-		}
-	}
+	countUnread(v.claimed(), why)
 }
 
 // greet connects the client to the debuggee, which may have the first word; nil when the adapter does not take it.

@@ -164,7 +164,7 @@ func (x *exchange) answer() {
 	case end == odd || end == switched:
 		x.settle()
 		x.turn.finish()
-		if err := x.in.rest(x.toClient); !errors.Is(err, io.EOF) {
+		if err := x.in.restTo(x.client.conn, x.toClient); !errors.Is(err, io.EOF) {
 			x.reset()
 			return
 		}

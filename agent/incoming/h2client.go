@@ -100,7 +100,7 @@ func (w *way) idOf(s *h2stream) uint32 {
 	return s.down.id
 }
 
-// renamed is a copy of a frame with another stream's id, and a window update's with another number if update is not 0.
+// renamed is a copy of a frame with another stream's id.
 func renamed(raw []byte, id uint32) []byte {
 	p := append([]byte(nil), raw...)
 	binary.BigEndian.PutUint32(p[5:], id)
@@ -111,12 +111,8 @@ func renamed(raw []byte, id uint32) []byte {
 func (m *interposer) clientBlock() error {
 	b := m.up.blocks
 	id, end := b.first.stream, b.first.ends()
-	fields, err := b.read()
-	long := errors.Is(err, errLong)
-	switch {
-	case err != nil && !long:
-		return &connectionError{http2.ErrCodeCompression}
-	case long && !m.mixed:
+	fields, long, err := m.fields(b)
+	if err != nil {
 		return err
 	}
 	s := m.streams[id]
@@ -140,6 +136,19 @@ func (m *interposer) clientBlock() error {
 	}
 	b.frames = nil
 	return nil
+}
+
+// fields reads a header block that is whole; long says that it is longer than what is looked into.
+func (m *interposer) fields(b *blocks) (fields []hpack.HeaderField, long bool, err error) {
+	fields, err = b.read()
+	long = errors.Is(err, errLong)
+	switch {
+	case err != nil && !long:
+		return nil, false, &connectionError{http2.ErrCodeCompression}
+	case long && !m.mixed:
+		return nil, true, err
+	}
+	return fields, long, nil
 }
 
 // request routes a request whose head is known.
@@ -319,7 +328,7 @@ func (m *interposer) clientWindow(f frame) error {
 	s := m.streams[f.stream]
 	switch {
 	case f.stream == 0:
-		m.grant(m.down, m.up, f, n, 0)
+		m.grant(m.down, m.up, f, n)
 		m.space.Broadcast()
 	case !m.mixed:
 		m.up.pass(f.raw)
@@ -339,13 +348,13 @@ func (m *interposer) clientWindow(f frame) error {
 }
 
 // grant takes in what the receiver of one way grants for the connection, and tells the other end of what is beyond the debt.
-func (m *interposer) grant(w, back *way, f frame, n, id uint32) {
+func (m *interposer) grant(w, back *way, f frame, n uint32) {
 	switch left := w.granted(n); {
 	case left == n:
 		back.pass(f.raw)
 	case left > 0:
 		back.put()
-		back.out.Frame(func(fr *http2.Framer) error { return fr.WriteWindowUpdate(id, left) })
+		back.out.Frame(func(fr *http2.Framer) error { return fr.WriteWindowUpdate(0, left) })
 	}
 }
 

@@ -4,7 +4,6 @@ package incoming
 
 import (
 	"encoding/binary"
-	"errors"
 
 	"golang.org/x/net/http2"
 )
@@ -71,12 +70,8 @@ func (m *interposer) ofTarget(id uint32) *h2stream {
 func (m *interposer) targetBlock() error {
 	b := m.down.blocks
 	f, end := b.first, b.first.kind == http2.FrameHeaders && b.first.ends()
-	fields, err := b.read()
-	long := errors.Is(err, errLong)
-	switch {
-	case err != nil && !long:
-		return &connectionError{http2.ErrCodeCompression}
-	case long && !m.mixed:
+	fields, long, err := m.fields(b)
+	if err != nil {
 		return err
 	}
 	s := m.ofTarget(f.stream)
@@ -172,7 +167,7 @@ func (m *interposer) targetWindow(f frame) error {
 	s := m.ofTarget(f.stream)
 	switch {
 	case f.stream == 0:
-		m.grant(m.up, m.down, f, n, 0)
+		m.grant(m.up, m.down, f, n)
 		m.space.Broadcast()
 	case !m.mixed:
 		m.down.pass(f.raw)

@@ -200,18 +200,3 @@ func (b *inbox) free() {
 		b.large = nil
 	}
 }
-
-// rest passes on everything until the direction's end, which it returns.
-func (b *inbox) rest(write func([]byte) error) error {
-	for {
-		if p := b.bytes(); len(p) > 0 {
-			if err := write(p); err != nil {
-				return err
-			}
-			b.skip(len(p))
-		}
-		if err := b.fill(); err != nil {
-			return err
-		}
-	}
-}

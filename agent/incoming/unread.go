@@ -42,6 +42,15 @@ func (u *unread) add(id uint64, why wire.Unread) {
 	}
 }
 
+// countUnread counts one connection for each claim with a filter.
+func countUnread(claims []*steal, why wire.Unread) {
+	for _, st := range claims {
+		if st.filter != nil {
+			st.session.unread.add(st.id, why)
+		}
+	}
+}
+
 // flush tells what was counted.
 func (u *unread) flush() {
 	u.mu.Lock()

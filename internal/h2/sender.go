@@ -19,16 +19,16 @@ const pending = 64 << 10
 type Sender struct {
 	out io.Writer
 
-	mu       sync.Mutex
-	room     sync.Cond
-	buf      bytes.Buffer
-	spare    []byte
-	framer   *http2.Framer
-	block    bytes.Buffer
-	fields   *hpack.Encoder
-	maxFrame int
-	writing  bool
-	err      error
+	mu   sync.Mutex
+	room sync.Cond
+	// buf is what is pending, spare what is being written.
+	buf, spare bytes.Buffer
+	framer     *http2.Framer
+	block      bytes.Buffer
+	fields     *hpack.Encoder
+	maxFrame   int
+	writing    bool
+	err        error
 }
 
 // NewSender does not own out.
@@ -149,12 +149,12 @@ func (s *Sender) FlushLater() {
 func (s *Sender) write() {
 	s.writing = true
 	for s.buf.Len() > 0 && s.err == nil {
-		s.spare = append(s.spare[:0], s.buf.Bytes()...)
-		s.buf.Reset()
+		s.buf, s.spare = s.spare, s.buf // the framer writes to buf by its address
 		s.room.Broadcast()
 		s.mu.Unlock()
-		_, err := s.out.Write(s.spare)
+		_, err := s.out.Write(s.spare.Bytes())
 		s.mu.Lock()
+		s.spare.Reset()
 		if err != nil {
 			s.err = fmt.Errorf("write frames: %w", err)
 			s.buf.Reset()

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"podstep.dev/adapter/config"
+	"podstep.dev/adapter/place"
 )
 
 // Reasons of Events.
@@ -94,7 +95,7 @@ func (e Event) message(in Instance) string {
 	case Refused:
 		return fmt.Sprintf("%s was refused container %s (%s): %s", e.Holder, in.Container, e.traffic(), shorten(e.Why, maxWhy))
 	case Yielded:
-		return fmt.Sprintf("%s released %s of container %s: %s", e.Holder, portWords(e.Ports), in.Container, shorten(e.Why, maxWhy))
+		return fmt.Sprintf("%s released %s of container %s: %s", e.Holder, place.PortWords(e.Ports), in.Container, shorten(e.Why, maxWhy))
 	case Returned:
 		return fmt.Sprintf("%s returned container %s, borrowed from %s to %s: %s",
 			e.Holder, in.Container, e.Since.UTC().Format(time.RFC3339), e.Until.UTC().Format(time.RFC3339), e.traffic())
@@ -109,19 +110,7 @@ func (e Event) traffic() string {
 	if len(e.Incoming.Ports) == 0 {
 		return e.Incoming.Mode + " of the ports that the debuggee serves, " + e.filter()
 	}
-	return e.Incoming.Mode + " of " + portWords(slices.Sorted(maps.Keys(e.Incoming.Ports))) + ", " + e.filter()
-}
-
-// portWords is "port 80" or "ports 80, 443".
-func portWords(ports []uint16) string {
-	words := make([]string, 0, len(ports))
-	for _, port := range ports {
-		words = append(words, fmt.Sprint(port))
-	}
-	if len(words) == 1 {
-		return "port " + words[0]
-	}
-	return "ports " + strings.Join(words, ", ")
+	return e.Incoming.Mode + " of " + place.PortWords(slices.Sorted(maps.Keys(e.Incoming.Ports))) + ", " + e.filter()
 }
 
 func shorten(words string, limit int) string {

@@ -13,6 +13,7 @@ import (
 	"podstep.dev/adapter/cluster"
 	"podstep.dev/adapter/cluster/api"
 	"podstep.dev/adapter/config"
+	"podstep.dev/adapter/place"
 	"podstep.dev/internal/fault"
 	"podstep.dev/internal/wire"
 )
@@ -130,7 +131,7 @@ func (p *podstep) printReply(thief *cluster.Thief, reply wire.Reply, port uint16
 			return err
 		}
 	} else {
-		fmt.Fprintln(p.out, replyWords(thief, reply, fmt.Sprintf("%s of %s", cluster.PortWords(ports), target)))
+		fmt.Fprintln(p.out, replyWords(thief, reply, fmt.Sprintf("%s of %s", place.PortWords(ports), target)))
 	}
 	switch reply {
 	case wire.ReplyReleased, wire.ReplyEnded:

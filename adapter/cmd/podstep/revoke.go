@@ -11,6 +11,7 @@ import (
 
 	"podstep.dev/adapter/cluster"
 	"podstep.dev/adapter/cluster/api"
+	"podstep.dev/adapter/place"
 	"podstep.dev/internal/wire"
 )
 
@@ -73,7 +74,7 @@ func (p *podstep) revoke(ctx context.Context, f *revokeFlags, word string) error
 		return p.printJSON(p.out, map[string]any{"revoked": thieves})
 	}
 	for _, t := range thieves {
-		fmt.Fprintf(p.out, "%s no longer steals %s of %s\n", t.Name, cluster.PortWords(t.Ports), target)
+		fmt.Fprintf(p.out, "%s no longer steals %s of %s\n", t.Name, place.PortWords(t.Ports), target)
 	}
 	switch {
 	case f.lasts == 0:

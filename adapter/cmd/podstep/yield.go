@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"podstep.dev/adapter/borrow/requests/local"
-	"podstep.dev/adapter/cluster"
 	"podstep.dev/adapter/config"
+	"podstep.dev/adapter/place"
 	"podstep.dev/internal/fault"
 )
 
@@ -66,7 +66,7 @@ func (p *podstep) yield(ctx context.Context, f *yieldFlags) error {
 	if err != nil {
 		return &fault.Fault{ID: fault.NobodySteals, What: "nothing was released", Err: err, Hint: "See: podstep targets"}
 	}
-	return p.printYield(map[string]any{"ports": given, "target": c.About.Target}, fmt.Sprintf("released %s of %s", cluster.PortWords(given), c.About.Target))
+	return p.printYield(map[string]any{"ports": given, "target": c.About.Target}, fmt.Sprintf("released %s of %s", place.PortWords(given), c.About.Target))
 }
 
 func (p *podstep) printYield(body any, line string) error {
