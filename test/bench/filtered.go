@@ -74,6 +74,7 @@ func (b *bench) filtered(ctx context.Context) error {
 			return err
 		}
 		matched := ways(
+			&way{what: "a program between that only copies", at: hop, user: "-"},
 			&way{what: "not matched by the filter", at: stolen, user: "bob", aim: pass, rate: rate},
 			&way{what: "stolen by a filter", at: stolen, user: "alice", aim: "+0.3 ms at p50"},
 		)
@@ -112,6 +113,9 @@ func (b *bench) inWays(ctx context.Context, s shape, change func(*config.Mirror)
 		what := fmt.Sprintf("%s, %s", s, w.what)
 		if s.size > 1<<10 {
 			table.Rates(what, native.throughput(), w.throughput(), w.rate)
+			if w.at == hop {
+				continue
+			}
 			table.Row(what+", for a second of the agent's processor time", "–", fmt.Sprintf("%.0f MB", float64(w.bytes)/1e6/w.cpu.Seconds()), fmt.Sprintf("agent %.1f MB", float64(w.rss)*1024/1e6), "")
 			continue
 		}
@@ -120,6 +124,9 @@ func (b *bench) inWays(ctx context.Context, s shape, change func(*config.Mirror)
 			aim = ""
 		}
 		table.Latencies(what, native.took, w.took, aim)
+		if w.at == hop {
+			continue
+		}
 		table.Row(what+", the agent's processor time for one", "–", table.Show(w.cpu/time.Duration(len(w.took))), fmt.Sprintf("agent %.1f MB", float64(w.rss)*1024/1e6), "")
 	}
 	return nil

@@ -66,6 +66,7 @@ const (
 	podAddress    = "10.42.0.7"
 	clientAddress = "10.42.0.9"
 	directPort    = 81 // served by the target alone
+	hopPort       = 82 // passes on to directPort
 	stolenPort    = 80
 	localPort     = 18080 // the debuggee's
 )
@@ -73,6 +74,7 @@ const (
 var (
 	direct = fmt.Sprintf("%s:%d", podAddress, directPort)
 	stolen = fmt.Sprintf("%s:%d", podAddress, stolenPort)
+	hop    = fmt.Sprintf("%s:%d", podAddress, hopPort)
 )
 
 func run(ctx context.Context, quick bool, only string) error {
@@ -105,7 +107,7 @@ func run(ctx context.Context, quick bool, only string) error {
 	b.certificates = certificates
 	b.pod, err = pod.Start(pod.Options{
 		Command:   []string{b.self},
-		Env:       []string{fmt.Sprintf("%s=serve %d %d s%d s%d", roleVar, stolenPort, directPort, secureStolenPort, secureDirectPort), role.Certificates + "=" + certificates},
+		Env:       []string{fmt.Sprintf("%s=serve %d %d %d>%[3]d s%[5]d s%[6]d", roleVar, stolenPort, directPort, hopPort, secureStolenPort, secureDirectPort), role.Certificates + "=" + certificates},
 		Addresses: []netip.Addr{netip.MustParseAddr(podAddress), netip.MustParseAddr(clientAddress)},
 		Output:    os.Stderr,
 	})
@@ -113,7 +115,7 @@ func run(ctx context.Context, quick bool, only string) error {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.pod.Close()) }()
-	if _, err := b.inPod("up " + direct + " " + stolen); err != nil {
+	if _, err := b.inPod("up " + direct + " " + stolen + " " + hop); err != nil {
 		return err
 	}
 	table.Begin()

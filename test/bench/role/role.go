@@ -15,7 +15,7 @@ const Debuggee = "BENCH"
 
 // Play plays the role that the first word names, with the others as its arguments.
 //
-//	serve PORT...                        answer GET /N with N bytes, /count with how many there were, and anything else with 64 bytes
+//	serve PORT...                        answer GET /N with N bytes, /count with how many there were, and anything else with 64 bytes; see serve for what else a port may be
 //	echo PORT                            send back what comes on a connection
 //	ask ROUNDS kept|new FROM PATH AT...  ask at each HOST:PORT in turn, from that address or "-", and print the durations of each
 //	load ROUNDS CONNECTIONS FROM PATH AT USER

@@ -20,7 +20,7 @@ const block = 256 << 10
 // Certificates is the variable with the directory of tls.crt and tls.key, for ports with an s before them.
 const Certificates = "PODSTEP_BENCH_CERTIFICATES"
 
-// serve serves until it is ended. Ports with an s before them speak TLS.
+// serve serves until it is ended. Ports with an s before them speak TLS; P>N passes all that comes at P on to N.
 func serve(ports []string) error {
 	small := bytes.Repeat([]byte("x"), 64)
 	if os.Getenv(Debuggee) != "" {
@@ -48,16 +48,22 @@ func serve(ports []string) error {
 	errs := make(chan error)
 	for _, port := range ports {
 		port, secure := strings.CutPrefix(port, "s")
+		port, next, passes := strings.Cut(port, ">")
 		l, err := net.Listen("tcp4", ":"+port)
 		if err != nil {
 			return err
 		}
-		if !secure {
-			go func() { errs <- server.Serve(l) }()
-			continue
-		}
 		dir := os.Getenv(Certificates)
-		go func() { errs <- http.ServeTLS(l, handler, dir+"/tls.crt", dir+"/tls.key") }()
+		go func() {
+			switch {
+			case passes:
+				errs <- hop(l, next)
+			case secure:
+				errs <- http.ServeTLS(l, handler, dir+"/tls.crt", dir+"/tls.key")
+			default:
+				errs <- server.Serve(l)
+			}
+		}()
 	}
 	return <-errs
 }
