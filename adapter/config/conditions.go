@@ -21,7 +21,7 @@ type Conditions struct {
 	// A gRPC service by its full name, and its method if wanted: `{"service": "shop.v1.Cart", "method": "Get"}`.
 	GRPC Call `json:"grpc,omitzero"`
 	// Values of a JSON body of at most 64 KiB by path: `{"user.id": "7"}`, `{"items[0].id": "7"}`, `{"$[\"x.y\"]": "7"}`. Numbers, `true`, `false` and
-	// `null` are compared as they are written.
+	// `null` are compared as they are written. A body without a type, or with that of a form, as `curl -d` sends it, is read, too.
 	JSON map[string]Text `json:"json,omitempty"`
 	// Filters that all must match.
 	All []Conditions `json:"all,omitempty" jsonschema:"minItems=1"`

@@ -22,13 +22,15 @@ type step struct {
 }
 
 // inBody is the value that steps lead to: a string as it is, a number, true, false and null as they are written. A body that is not JSON
-// has none. Of one that is too long, encoded or broken it is unclear, of one that gives a key twice on the way, ambiguous.
+// has none. Of one that is too long, encoded or broken it is unclear, of one that gives a key twice on the way, ambiguous. What has no type, or
+// that of a form, is JSON when it begins like it: curl and others send it so, and many servers do not look at the type.
 func inBody(in input, steps []step) (string, found) {
 	kind, f := header(in.fields, "content-type")
 	if f == ambiguous {
 		return "", unclear
 	}
-	if !isJSON(kind) {
+	declared := isJSON(kind)
+	if !declared && !isUntyped(in, kind) {
 		return "", absent
 	}
 	if coding, f := header(in.fields, "content-encoding"); f == ambiguous || f == present && !strings.EqualFold(coding, "identity") {
@@ -37,6 +39,8 @@ func inBody(in input, steps []step) (string, found) {
 	switch {
 	case in.body == nil:
 		return "", notRead
+	case !declared && !looksLikeJSON(in.body.bytes):
+		return "", absent
 	case !in.body.complete:
 		return "", unclear
 	case len(bytes.TrimSpace(in.body.bytes)) == 0:
@@ -49,9 +53,29 @@ func inBody(in input, steps []step) (string, found) {
 
 // isJSON tells application/json and whatever ends in +json (RFC 6839 §3.1).
 func isJSON(contentType string) bool {
-	kind, _, _ := strings.Cut(contentType, ";")
-	kind = strings.ToLower(trim(kind))
+	kind := mediaType(contentType)
 	return kind == "application/json" || strings.HasSuffix(kind, "+json")
+}
+
+// isUntyped tells types that clients send who were not told of one, with a body.
+func isUntyped(in input, contentType string) bool {
+	if kind := mediaType(contentType); kind != "" {
+		return kind == "application/x-www-form-urlencoded"
+	}
+	_, sized := header(in.fields, "content-length")
+	_, coded := header(in.fields, "transfer-encoding")
+	return sized != absent || coded != absent
+}
+
+func mediaType(contentType string) string {
+	kind, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(trim(kind))
+}
+
+// looksLikeJSON tells an object or a list, also by its first bytes alone.
+func looksLikeJSON(body []byte) bool {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	return len(body) > 0 && (body[0] == '{' || body[0] == '[')
 }
 
 func lookup(value json.RawMessage, steps []step) (string, found) {

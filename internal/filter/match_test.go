@@ -217,6 +217,8 @@ func TestMatchBody(t *testing.T) {
 		"no UTF-8":      {notID, "application/json", "\"\xff\"", filter.No},
 		"too long":      {id, "application/json", `{"user": {"id": 7}}` + strings.Repeat(" ", filter.MaxBody), filter.No},
 		"too long, not": {notID, "application/json", `{}` + strings.Repeat(" ", filter.MaxBody), filter.No},
+		"as curl does":  {id, "application/x-www-form-urlencoded", " " + `{"user": {"id": 7}}`, filter.Yes},
+		"broken form":   {notID, "application/x-www-form-urlencoded", `{"user"`, filter.No},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -243,6 +245,7 @@ func TestMatchAsksForTheBodyOnlyIfItDecides(t *testing.T) {
 	}{
 		{`{` + json + `}`, []string{"GET /"}, filter.No},
 		{`{"not": {` + json + `}}`, []string{"POST /", "Content-Type: text/plain"}, filter.Yes},
+		{`{` + json + `}`, []string{"POST /", "Content-Type: application/x-www-form-urlencoded"}, filter.NeedsBody},
 		{`{` + json + `}`, []string{"POST /", "Content-Type: application/json", "Content-Encoding: gzip"}, filter.No},
 		{`{` + json + `, "path": "/a"}`, []string{"POST /", "Content-Type: application/json"}, filter.No},
 		{`{` + json + `, "path": "/"}`, []string{"POST /", "Content-Type: application/json"}, filter.NeedsBody},
@@ -253,6 +256,19 @@ func TestMatchAsksForTheBodyOnlyIfItDecides(t *testing.T) {
 	for _, tt := range tests {
 		if got := parse(t, tt.filter).Matcher().Match(request(tt.head...)); got != tt.want {
 			t.Errorf("%s of %q = %v, want %v", tt.filter, tt.head, got, tt.want)
+		}
+	}
+}
+
+// A form is none of JSON's, and is known not to be before all of it has come.
+func TestMatchTellsAFormByItsBeginning(t *testing.T) {
+	for _, field := range []string{"Content-Type: application/x-www-form-urlencoded", "Content-Length: 9", "Transfer-Encoding: chunked"} {
+		m, r := parse(t, `{"not": {"json": {"id": "7"}}}`).Matcher(), request("POST /", field)
+		if got := m.Match(r); got != filter.NeedsBody {
+			t.Errorf("%s: Match = %v, want NeedsBody", field, got)
+		}
+		if got := m.MatchBody(r, []byte("id=7&x="), false); got != filter.Yes {
+			t.Errorf("%s: MatchBody = %v, want Yes", field, got)
 		}
 	}
 }

@@ -188,7 +188,7 @@ func (e *edited) unmask(masked, plain Message) {
 		}
 	}
 	switch kind := strings.ToLower(plain.Value("Content-Type")); {
-	case strings.Contains(kind, "json"):
+	case isJSON(kind, plain.Body.Text):
 		e.body = unmaskJSON(e.body, plain.Body.Text)
 	case strings.HasPrefix(kind, formType):
 		e.body = unmaskForm(e.body, plain.Body.Text)

@@ -110,6 +110,7 @@ func TestBodiesAreShownDecoded(t *testing.T) {
 		"Latin 1":         {"\r\nh\xe4h", requests.Body{Size: 3, Binary: []byte("h\xe4h")}},
 		"nothing":         {"Content-Length: 0\r\n\r\n", requests.Body{}},
 		"JSON":            {"Content-Type: application/json\r\n\r\n" + `{"user": "x", "password" : "a\"b", "apiKey":12, "t": {"token":"z`, requests.Body{Size: 64, Text: `{"user": "x", "password" : "****", "apiKey":"****", "t": {"token":"****"`}},
+		"JSON as a form":  {"Content-Type: application/x-www-form-urlencoded\r\n\r\n" + `{"token":"z"}`, requests.Body{Size: 13, Text: `{"token":"****"}`}},
 		"a form":          {"Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n\r\nuser=x&password=y", requests.Body{Size: 17, Text: "user=x&password=****"}},
 		"an upgraded one": {"", requests.Body{}},
 	} {

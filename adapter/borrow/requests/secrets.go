@@ -104,12 +104,18 @@ func (s Secrets) text(contentType, text string) string {
 	switch kind := strings.ToLower(contentType); {
 	case s == Plain:
 		return text
+	case isJSON(kind, text):
+		return maskJSON(text)
 	case strings.HasPrefix(kind, formType):
 		return s.form(text)
-	case strings.Contains(kind, "json"):
-		return maskJSON(text)
 	}
 	return text
+}
+
+// isJSON tells JSON by its type or, as many clients send a wrong one, by its beginning.
+func isJSON(kind, text string) bool {
+	text = strings.TrimLeft(text, " \t\r\n")
+	return strings.Contains(kind, "json") || strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[")
 }
 
 // maskJSON masks strings and numbers of members whose names tell secrets. It works on text that is cut, too, and keeps its spacing.
