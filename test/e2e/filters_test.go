@@ -22,7 +22,7 @@ import (
 )
 
 // The sessions that share a port, and the load on it. $PODSTEP_E2E_REQUESTS asks for another number of requests; a million takes
-// -timeout 2h.
+// -timeout 2h, and 25 minutes.
 const (
 	sharers      = 10
 	shareLoad    = 20_000
@@ -198,8 +198,8 @@ func (s *sharing) measure(url string, n int) {
 	parties := append([]string{""}, s.parties...)
 	shares := s.load("post", url, n, shareAtOnce, parties...)
 	s.t.Logf("%d requests in %v on %d connections", n, shares.Took.Round(time.Millisecond), shares.Dialled)
-	if shares.Dialled != shareAtOnce {
-		s.t.Errorf("%d connections were made for %d at once: some were not kept", shares.Dialled, shareAtOnce)
+	if shares.Dropped > 0 {
+		s.t.Errorf("%d of the connections were not kept", shares.Dropped)
 	}
 	for i, share := range shares.Shares {
 		want := s.answers(share.Party)
