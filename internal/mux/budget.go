@@ -12,7 +12,7 @@ import (
 // within the shared cap.
 //
 // A stream begins with the window that yamux gives, floor. Each time half of its window has been read it is filled up
-// again, and doubled up to the largest: a stream that is read fast gets a wide window soon, and one that is not read
+// again, and made four times as wide up to the largest: a stream that is read fast gets a wide window soon, and one that is not read
 // never does. What all streams may have beyond floor is bounded, and while much is unread in all sessions, no window is wider
 // than that, and narrower when there are many. All this leaves one way over the cap: very many streams that have not used up the window
 // they began with. Then the link waits for their readers, and evicts one that nobody has read for a while.
@@ -41,6 +41,9 @@ const (
 	large = 1 << 20
 	small = 16 << 10
 )
+
+// growth is how much wider a window gets each time. Many streams carry one response, so few round trips may pass before a large one has room.
+const growth = 4
 
 // account is what the budget knows of a stream.
 type account struct {
@@ -209,8 +212,9 @@ func (b *budget) fill(id uint32, a *account) {
 	if a.window-a.credit-a.unread < a.window/2 {
 		return
 	}
-	if wider := min(2*a.window, b.window); !crowded && b.shared.beyond-a.beyond+wider-floor <= b.shared.wide {
-		a.window = wider
+	if !crowded {
+		room := floor + b.shared.wide - (b.shared.beyond - a.beyond)
+		a.window = max(a.window, min(growth*a.window, b.window, room))
 	}
 	n := a.window - a.credit - a.unread
 	if a.granted == 0 {

@@ -208,9 +208,10 @@ func (j *joint) carry(dst, src Conn, n *int64) error {
 			}
 		}
 		if err == nil && r == large {
-			b.free()
-			err = j.move(dst, src, n)
-			r = 0
+			if from, to := SocketOf(src), SocketOf(dst); from != nil && to != nil {
+				b.free()
+				err, r = j.move(to, from, n), 0
+			}
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -221,12 +222,8 @@ func (j *joint) carry(dst, src Conn, n *int64) error {
 	}
 }
 
-// move has the kernel carry as long as much comes, if it can.
-func (j *joint) move(dst, src Conn, n *int64) error {
-	from, to := SocketOf(src), SocketOf(dst)
-	if from == nil || to == nil {
-		return nil
-	}
+// move has the kernel carry as long as much comes.
+func (j *joint) move(to, from Socket, n *int64) error {
 	p := j.bound.OpenPipe()
 	if p == nil {
 		return nil
