@@ -9,10 +9,11 @@ import (
 
 // pending is a request that was passed on and is not answered.
 type pending struct {
-	seq     int // the number that its sender gave it
-	command string
-	thread  int  // the one that a request to run is about
-	own     bool // podstep sent it: the answer is swallowed
+	seq      int // the number that its sender gave it
+	command  string
+	subject  subject
+	own      bool     // podstep sent it: the answer is swallowed
+	inquired inquired // of which inquiry, if of one
 }
 
 // request is enough of the editor's request to answer it.

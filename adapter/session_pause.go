@@ -57,6 +57,9 @@ func (s *session) pauseRequested(m dap.Message) {
 	if steps(m.Command) {
 		s.pause.stepping = true
 	}
+	if steps(m.Command) || m.Command == "continue" || m.Command == "reverseContinue" {
+		s.threadRuns(0) // before it does: nothing is asked of what runs
+	}
 }
 
 func steps(command string) bool {
@@ -80,7 +83,7 @@ func (s *session) pauseAnswered(p pending, m dap.Message) {
 		}{}
 		_ = m.Decode("body", &body)
 		s.stepEnds()
-		s.pause.run(p.thread, body.All == nil || *body.All)
+		s.pause.run(p.subject.Thread, body.All == nil || *body.All)
 	case steps(p.command):
 		s.stepBegins()
 	case p.command == "threads":
@@ -119,6 +122,7 @@ func (s *session) pauseHappened(m dap.Message) {
 	switch m.Event {
 	case "stopped":
 		s.stepEnds()
+		s.threadRuns(body.ThreadID)
 		p.all = p.all || body.Stopped
 		if body.ThreadID != 0 {
 			p.add(body.ThreadID)
@@ -128,6 +132,7 @@ func (s *session) pauseHappened(m dap.Message) {
 			p.stopped[body.ThreadID] = true
 		}
 	case "continued":
+		s.threadRuns(0)
 		if p.stepping {
 			s.stepBegins()
 			break
@@ -174,6 +179,7 @@ func (s *session) stepRuns() {
 func (s *session) pauseReset() {
 	s.stepEnds()
 	s.pause = pause{told: s.pause.told}
+	s.threadRuns(0)
 	s.inside = inside{}
 	s.pauseUpdate()
 }
