@@ -100,6 +100,6 @@ const (
 	endAfter    = 700 * time.Millisecond
 	overAfter   = 400 * time.Millisecond
 	leaveAfter  = 5 * time.Second
-	// askWithin is less than people notice. dlv takes some milliseconds, debugpy some 40 ms for each of up to three answers.
+	// askWithin is little beside what editors ask. dlv takes a millisecond or two for an answer, debugpy some 45.
 	askWithin = 300 * time.Millisecond
 )

@@ -103,7 +103,8 @@ func (s *session) forward(m dap.Message) {
 // subject is what a request is about, where its answer does not say that.
 type subject struct {
 	Thread int `json:"threadId"` // to run, or whose stack
-	Frame  int `json:"frameId"`  // whose scopes
+	Start  int `json:"startFrame"`
+	Frame  int `json:"frameId"` // whose scopes
 }
 
 func subjectOf(m dap.Message) (of subject) {

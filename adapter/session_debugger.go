@@ -38,7 +38,7 @@ func (s *session) answered(m dap.Message) {
 		s.do(lookInside{m, p.seq, p.subject.Frame})
 		return
 	case p.command == "stackTrace" && m.Success:
-		s.stackPassed(p.subject.Thread, m)
+		s.stackPassed(p.subject, m)
 	}
 	s.do(toEditor{m.Answering(s.editor.next(), p.seq)})
 	s.pauseAnswered(p, m)
@@ -59,7 +59,7 @@ func (s *session) ownAnswered(p pending, m dap.Message) {
 	case "launch":
 		s.relaunched(m)
 	case "stackTrace", "evaluate":
-		s.inquiryAnswered(p.inquired, m)
+		s.inquiryAnswered(p.inquiry, m)
 	case "disconnect":
 		// Some debuggers stay until their stdin closes, some exit.
 		s.do(endDebugger{})

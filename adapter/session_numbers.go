@@ -9,11 +9,11 @@ import (
 
 // pending is a request that was passed on and is not answered.
 type pending struct {
-	seq      int // the number that its sender gave it
-	command  string
-	subject  subject
-	own      bool     // podstep sent it: the answer is swallowed
-	inquired inquired // of which inquiry, if of one
+	seq     int // the number that its sender gave it
+	command string
+	subject subject
+	own     bool // podstep sent it: the answer is swallowed
+	inquiry int  // of which, if of one
 }
 
 // request is enough of the editor's request to answer it.

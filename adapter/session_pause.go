@@ -52,13 +52,15 @@ func (p *pause) run(id int, all bool) {
 	p.all = false
 }
 
-// pauseRequested remembers a step before it is passed on: its stopped event may come before its answer.
+// pauseRequested remembers a step before it is passed on: its stopped event may come before its answer. Nothing is asked of what runs.
 func (s *session) pauseRequested(m dap.Message) {
-	if steps(m.Command) {
+	switch {
+	case steps(m.Command):
 		s.pause.stepping = true
-	}
-	if steps(m.Command) || m.Command == "continue" || m.Command == "reverseContinue" {
-		s.threadRuns(0) // before it does: nothing is asked of what runs
+		s.threadRuns(0)
+	case m.Command == "continue", m.Command == "reverseContinue":
+		s.threadRuns(0)
+		s.inquiries.lore = nil
 	}
 }
 

@@ -11,31 +11,90 @@ import (
 
 // frame is what DAP calls so.
 type frame struct {
-	ID               int    `json:"id"`
-	Name             string `json:"name"`
-	PresentationHint string `json:"presentationHint"`
+	ID     int    `json:"id"`
+	Name   string `json:"name"`
+	Hint   string `json:"presentationHint"`
+	Source struct {
+		Path string `json:"path"`
+	} `json:"source"`
 }
 
 // isOthers says that the frame is not of the program, or of no function.
 func (f frame) isOthers() bool {
-	return f.PresentationHint == "subtle" || f.PresentationHint == "label" || f.Name == "<module>" || strings.HasPrefix(f.Name, "runtime.")
+	return f.Hint == "subtle" || f.Hint == "label" || f.Name == "<module>" || strings.HasPrefix(f.Name, "runtime.")
 }
 
-func framesOf(m dap.Message) ([]frame, error) {
-	var body struct {
-		StackFrames []frame `json:"stackFrames"`
-	}
-	err := m.Decode("body", &body)
-	return body.StackFrames, err
+// stack is the body of an answer to stackTrace, empty when it is a failure.
+type stack struct {
+	Frames []frame `json:"stackFrames"`
+	Total  int     `json:"totalFrames"`
 }
 
-// valueOf is what an expression has.
-func valueOf(m dap.Message) (string, bool) {
+func stackOf(m dap.Message) (s stack) {
+	_ = m.Decode("body", &s) // one of another form tells nothing
+	return s
+}
+
+// valueOf is what an expression has, empty when it cannot be evaluated.
+func valueOf(m dap.Message) string {
 	var body struct {
 		Result string `json:"result"`
 	}
-	err := m.Decode("body", &body)
-	return body.Result, err == nil && m.Success
+	if !m.Success || m.Decode("body", &body) != nil {
+		return ""
+	}
+	return body.Result
+}
+
+// probe is a clue in a frame.
+type probe struct {
+	clue  debugger.Clue
+	frame int
+	place string // of the frame in the program, of a clue that every frame may have
+}
+
+// lore is how many of the clues that every frame may have told nothing at a place in the program: they do not at the next line either.
+type lore map[string]int
+
+// probes are the places where to look, the best first: the servers' own frames, and then the bottom of the stack, where the program's code begins:
+// what it was called with is there.
+func (l lore) probes(frames []frame, clues []debugger.Clue) (probes []probe) {
+	const bottom = 2
+	var common []debugger.Clue
+	for _, c := range clues {
+		if c.Common() {
+			common = append(common, c)
+			continue
+		}
+		for _, f := range slices.Backward(frames) {
+			if c.In(f.Name) {
+				probes = append(probes, probe{clue: c, frame: f.ID})
+			}
+		}
+	}
+	var places []string
+	for _, f := range slices.Backward(frames) {
+		place := f.Source.Path + " " + f.Name
+		if f.isOthers() || len(places) == bottom || slices.Contains(places, place) {
+			continue
+		}
+		places = append(places, place)
+		for _, c := range common[min(l[place], len(common)):] {
+			probes = append(probes, probe{clue: c, frame: f.ID, place: place})
+		}
+	}
+	return probes
+}
+
+// learn takes what a probe came to.
+func (l *lore) learn(p probe, told bool) {
+	if told || p.place == "" {
+		return
+	}
+	if *l == nil {
+		*l = lore{}
+	}
+	(*l)[p.place]++
 }
 
 // candidates are those of the requests that a thread can have: one when it is told, all of its connection when only that is known, and none when
@@ -62,22 +121,4 @@ func candidates(served debugger.Served, entries []requests.Entry) []requests.Ent
 		return together
 	}
 	return fitting
-}
-
-// commonProbes look for what every frame may have at the bottom of the stack, where the program's code begins: what it was called with is there.
-func commonProbes(frames []frame, clues []debugger.Clue) (probes []probe) {
-	var bottom []frame
-	for _, f := range slices.Backward(frames) {
-		if !f.isOthers() && len(bottom) < commonFrames {
-			bottom = append(bottom, f)
-		}
-	}
-	for _, c := range clues {
-		for _, f := range bottom {
-			if c.Common() {
-				probes = append(probes, probe{clue: c, frame: f.ID})
-			}
-		}
-	}
-	return probes
 }

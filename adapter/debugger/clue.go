@@ -41,14 +41,19 @@ func dlvClues() []Clue {
 
 // debugpyClues are those of a Python program. Frames of libraries are not shown with "justMyCode", so each has one in the program's own code.
 func debugpyClues() []Clue {
-	const handler = "(self.client_address, self.requestline)"
+	const (
+		handler = `(self.client_address, self.requestline)`
+		flask   = `(request.environ["REMOTE_ADDR"], request.environ["REMOTE_PORT"], request.environ["SCRIPT_NAME"] + request.environ["PATH_INFO"])`
+		wsgi    = `(environ["REMOTE_ADDR"], environ["REMOTE_PORT"], environ["SCRIPT_NAME"] + environ["PATH_INFO"])`
+		wsgiref = `(environ["wsgi.input"].raw._sock, environ["SCRIPT_NAME"] + environ["PATH_INFO"])` // it does not tell the port
+	)
 	return []Clue{
 		{Frame: "do_*", Peer: handler}, // http.server
 		{Frame: "handle_one_request", Peer: handler},
-		{Peer: `(request.environ["REMOTE_ADDR"], request.environ["REMOTE_PORT"])`, Path: `request.environ["REQUEST_URI"]`}, // Flask
-		{Peer: `(environ["REMOTE_ADDR"], environ["REMOTE_PORT"])`, Path: `environ["REQUEST_URI"]`},                         // WSGI
-		{Peer: `request.scope["client"]`},         // Starlette
-		{Peer: `scope["client"]`},                 // ASGI
-		{Peer: `environ["wsgi.input"].raw._sock`}, // wsgiref tells the address alone
+		{Peer: flask},
+		{Peer: `(request.scope["client"], request.scope["path"])`}, // Starlette
+		{Peer: wsgi},
+		{Peer: `(scope["client"], scope["path"])`}, // ASGI
+		{Peer: wsgiref},
 	}
 }

@@ -2,6 +2,7 @@ package debugger
 
 import (
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -13,7 +14,7 @@ type Served struct {
 	Peer netip.AddrPort
 	// Stream of HTTP/2, 0 when that is not known.
 	Stream uint32
-	// Path is what the client asked for, without the query; empty when that is not known. If Cut, it goes on.
+	// Path is what the client asked for, without the query, as it was sent or decoded; empty when that is not known. If Cut, it goes on.
 	Path string
 	Cut  bool
 }
@@ -24,7 +25,7 @@ var (
 	goAddress     = regexp.MustCompile(`IP: net\.IP len: \d+, cap: \d+, \[([\d,]+)\], Port: (\d+)`) // *net.TCPAddr
 	pythonSocket  = regexp.MustCompile(`\bladdr=\(.*?\)`)                                           // its own end comes first
 	pythonAddress = regexp.MustCompile(`[(\[]["']([0-9A-Fa-f:.]+)(?:%\w+)?["'], ["']?(\d+)\b`)
-	requestLine   = regexp.MustCompile(`["'][A-Z]+ (\S+)[^"']*["']\)$`)
+	pythonPath    = regexp.MustCompile(`, ["'](?:[A-Z]+ )?(/.*?)(?: HTTP/[\d.]+)?["']\)$`) // or a request line, at a tuple's end
 	number        = regexp.MustCompile(`^\d+`)
 )
 
@@ -45,7 +46,7 @@ func ReadPeer(value string) (s Served, ok bool) {
 		}
 		ip, _ := netip.ParseAddr(m[1])
 		s.Peer = addrPort(ip, m[2])
-		if m := requestLine.FindStringSubmatch(value); m != nil {
+		if m := pythonPath.FindStringSubmatch(value); m != nil {
 			s.setPath(m[1])
 		}
 	}
@@ -77,7 +78,9 @@ func (s *Served) setPath(target string) {
 
 // Asked reports whether the client can have asked for that path.
 func (s Served) Asked(path string) bool {
-	return s.Path == "" || s.Path == path || s.Cut && strings.HasPrefix(path, s.Path)
+	fits := func(path string) bool { return s.Path == path || s.Cut && strings.HasPrefix(path, s.Path) }
+	decoded, err := url.PathUnescape(path)
+	return s.Path == "" || fits(path) || err == nil && fits(decoded)
 }
 
 func octets(list string) (ip []byte) {

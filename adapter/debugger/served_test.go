@@ -24,9 +24,13 @@ func TestReadPeerReadsWhatDebuggersShow(t *testing.T) {
 		`('::ffff:10.42.0.9', 50228, 0, 0)`:                                                                                     {Peer: four},
 		`('10.42.0.9', 50228)`:                                                                                                  {Peer: four},
 		`('10.42.0.9', '50228')`:                                                                                                {Peer: four},
-		`['10.42.0.9', 50228]`:                                                                                                  {Peer: four},
-		`<socket.socket fd=5, family=2, type=1, proto=0, laddr=('10.42.0.7', 8080), raddr=('10.42.0.9', 50228)>`:                {Peer: four},
-		`<socket.socket fd=5, family=2, type=1, proto=0, laddr=('10.42.0.7', 8080)>`:                                            {},
+		`('10.42.0.9', '50228', '/a')`:                                                                                          {Peer: four, Path: "/a"},
+		`(('10.42.0.9', 50228), '/a b')`:                                                                                        {Peer: four, Path: "/a b"},
+		`(<socket.socket fd=5, family=2, type=1, proto=0, laddr=('10.42.0.7', 8080), raddr=('10.42.0.9', 50228)>, '/a/b')`:      {Peer: four, Path: "/a/b"},
+		`(None, '/a')`:         {},
+		`['10.42.0.9', 50228]`: {Peer: four},
+		`<socket.socket fd=5, family=2, type=1, proto=0, laddr=('10.42.0.7', 8080), raddr=('10.42.0.9', 50228)>`: {Peer: four},
+		`<socket.socket fd=5, family=2, type=1, proto=0, laddr=('10.42.0.7', 8080)>`:                             {},
 		`""`:                   {},
 		`"192.0.2.1"`:          {}, // of a proxy's header: without a port it is nobody's connection
 		`None`:                 {},
@@ -59,7 +63,7 @@ func TestServedReadsTheRest(t *testing.T) {
 	}
 	var s Served
 	s.ReadPath(`"/aa...+12 more"`)
-	if !s.Asked("/aaa") || !s.Asked("/aa") || s.Asked("/ab") || !(Served{}).Asked("/x") || (Served{Path: "/a"}).Asked("/ab") {
+	if !s.Asked("/aaa") || !s.Asked("/aa") || s.Asked("/ab") || !(Served{}).Asked("/x") || !(Served{Path: "/a b"}).Asked("/a%20b") || (Served{Path: "/a"}).Asked("/ab") {
 		t.Errorf("%+v is compared wrongly", s)
 	}
 }

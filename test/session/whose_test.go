@@ -5,14 +5,15 @@ package session
 import (
 	"maps"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"podstep.dev/internal/testkit/dapclient"
 	"podstep.dev/internal/testkit/desk"
+	"podstep.dev/internal/testkit/pod"
 )
 
 // guests are three requests that are inside at once.
@@ -24,64 +25,80 @@ func guests(http2, together bool) []question {
 	return list
 }
 
+// tableCase is a program that three guests come to, with its debugger.
+type tableCase struct {
+	name, adapterID, file, line string
+	function                    string // whose frames have the variable guest
+	attributes                  map[string]any
+	come                        func(*stage)
+}
+
+func (c tableCase) launch(t *testing.T) (*stage, *desk.Session) {
+	t.Helper()
+	s := newStageOf(t, "table")
+	attributes := map[string]any{
+		"type": c.adapterID, "request": "launch", "env": map[string]string{"ANSWERED_BY": "debuggee", "TABLE_PORT": "8080"}, "mirror": s.steal(),
+	}
+	maps.Copy(attributes, c.attributes)
+	if c.adapterID == "debugpy" {
+		attributes["python"] = []string{s.Python(root())}
+	}
+	d := s.Start(c.adapterID)
+	if err := d.Launch(s.ctx, attributes, map[string][]int{c.file: {desk.LineOf(t, c.file, c.line)}}); err != nil {
+		t.Fatalf("%v\n%s", err, d.Outputs())
+	}
+	if _, err := d.Output(s.ctx, "the table is set"); err != nil {
+		t.Fatal(err)
+	}
+	c.come(s)
+	if _, err := d.Stopped(s.ctx); err != nil {
+		t.Fatalf("%v\n%s", err, d.Outputs())
+	}
+	return s, d
+}
+
+// alone has each guest come on a connection of its own, and together has all come on one.
+func alone(http2 bool) func(*stage) {
+	return func(s *stage) {
+		for _, q := range guests(http2, false) {
+			s.ask(q)
+		}
+	}
+}
+
+func together(s *stage) { s.ask(guests(true, true)...) }
+
 // TestEachThreadShowsTheRequestThatItWorksOn : three requests are inside, and the scope of each thread has its own. The program says which
 // that is.
 func TestEachThreadShowsTheRequestThatItWorksOn(t *testing.T) {
-	goTable, pyTable := filepath.Join(root(), "test/debuggees/go/table/main.go"), filepath.Join(root(), "test/debuggees/python/table.py")
-	python := func(justMyCode bool) func(*stage) map[string]any {
-		return func(s *stage) map[string]any {
-			return map[string]any{"type": "debugpy", "program": pyTable, "python": []string{s.Python(root())}, "console": "internalConsole", "justMyCode": justMyCode}
-		}
+	const line = "<- all are there"
+	goTable, pyTable, grpcTable := filepath.Join(root(), "test/debuggees/go/table/main.go"), filepath.Join(root(), "test/debuggees/python/table.py"), filepath.Join(root(), "test/debuggees/grpc/main.go")
+	grpc := filepath.Join(kit, "grpc")
+	if err := desk.Build(filepath.Dir(grpcTable), grpc, ".", "-gcflags=all=-N -l"); err != nil {
+		t.Fatal(err)
 	}
-	golang := func(*stage) map[string]any {
-		return map[string]any{"type": "go", "mode": "exec", "program": filepath.Join(kit, "table"), "cwd": kit}
+	golang := map[string]any{"mode": "exec", "program": filepath.Join(kit, "table"), "cwd": kit}
+	goGRPC := map[string]any{"mode": "exec", "program": grpc, "cwd": kit, "args": []string{"serve", "debuggee", "8080"}}
+	python := func(justMyCode bool) map[string]any {
+		return map[string]any{"program": pyTable, "console": "internalConsole", "justMyCode": justMyCode}
 	}
-	for _, c := range []struct {
-		name, adapterID, file string
-		attributes            func(*stage) map[string]any
-		function              string // whose frames have the variable guest
-		http2, together       bool
-	}{
-		{"dlv", "go", goTable, golang, "main.serve", false, false},
-		{"dlv HTTP2", "go", goTable, golang, "main.serve", true, false},
-		{"dlv HTTP2 one connection", "go", goTable, golang, "main.serve", true, true},
-		{"debugpy", "debugpy", pyTable, python(true), "do_GET", false, false},
-		{"debugpy all code", "debugpy", pyTable, python(false), "do_GET", false, false},
+	for _, c := range []tableCase{
+		{"dlv", "go", goTable, line, "main.serve", golang, alone(false)},
+		{"dlv HTTP2", "go", goTable, line, "main.serve", golang, alone(true)},
+		{"dlv HTTP2 on one connection", "go", goTable, line, "main.serve", golang, together},
+		{"dlv gRPC", "go", grpcTable, line, "main.(*server).unary", goGRPC, seated},
+		{"debugpy", "debugpy", pyTable, line, "do_GET", python(true), alone(false)},
+		{"debugpy all code", "debugpy", pyTable, line, "do_GET", python(false), alone(false)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newStageOf(t, "table")
-			attributes := c.attributes(s)
-			maps.Copy(attributes, map[string]any{
-				"request": "launch", "env": map[string]string{"ANSWERED_BY": "debuggee", "TABLE_PORT": "8080"}, "mirror": s.steal(),
-			})
-			d := s.Start(c.adapterID)
-			if err := d.Launch(s.ctx, attributes, map[string][]int{c.file: {desk.LineOf(t, c.file, "<- all are there")}}); err != nil {
-				t.Fatalf("%v\n%s", err, d.Outputs())
-			}
-			if _, err := d.Output(s.ctx, "the table is set"); err != nil {
-				t.Fatal(err)
-			}
-			var clients []*asked
-			if all := guests(c.http2, c.together); c.together {
-				clients = append(clients, s.ask(all...))
-			} else {
-				for _, q := range all {
-					clients = append(clients, s.ask(q))
-				}
-			}
-			if _, err := d.Stopped(s.ctx); err != nil {
-				t.Fatalf("%v\n%s", err, d.Outputs())
-			}
+			s, d := c.launch(t)
 			var threads map[string]int
-			s.until("the threads of three guests are stopped", func() bool { // that of debugpy comes when they have left the lock
+			s.until("the threads of three guests are stopped", func() bool { // those of debugpy are when they have left the lock
 				threads = s.guests(d, c.function)
 				return len(threads) == 3
 			})
 			for guest, thread := range threads {
-				began := time.Now()
-				request := theRequest(t, s, d, thread)
-				t.Logf("thread %d of %s: %v", thread, guest, time.Since(began).Round(time.Millisecond))
-				if request["header x-request-id"] != guest || request["path"] != "/"+guest {
+				if request := theRequest(t, s, d, thread); request["header x-request-id"] != guest {
 					t.Errorf("thread %d works for %s, and its scope has %v", thread, guest, request)
 				}
 			}
@@ -90,6 +107,44 @@ func TestEachThreadShowsTheRequestThatItWorksOn(t *testing.T) {
 			s.cleared()
 		})
 	}
+}
+
+// seated has three guests call over gRPC on one connection.
+func seated(s *stage) {
+	s.t.Helper()
+	proc, err := s.pod.Exec(pod.Command{Args: []string{filepath.Join(kit, "grpc"), "seat", podAddress + ":80", "ann", "ben", "eve"}, Stderr: os.Stderr})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		_ = proc.Signal(9)
+		proc.Wait()
+	})
+}
+
+// TestAGoroutineThatAHandlerStartedListsAll : whose it is cannot be told, and is not guessed.
+func TestAGoroutineThatAHandlerStartedListsAll(t *testing.T) {
+	file := filepath.Join(root(), "test/debuggees/go/table/main.go")
+	attributes := map[string]any{"mode": "exec", "program": filepath.Join(kit, "table"), "cwd": kit}
+	s, d := tableCase{"", "go", file, "<- in a goroutine", "", attributes, alone(false)}.launch(t)
+	threads := s.guests(d, "main.pay")
+	if len(threads) == 0 {
+		t.Fatal("nobody pays")
+	}
+	for guest, thread := range threads {
+		frames, err := d.Frames(s.ctx, thread)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body struct{ Scopes []struct{ Name string } }
+		decode(t, s, d, &body, "scopes", map[string]any{"frameId": frames[0].ID})
+		if last := body.Scopes[len(body.Scopes)-1]; last.Name != "Requests (3 inside)" {
+			t.Errorf("what %s pays in shows %v", guest, body.Scopes)
+		}
+	}
+	_, _ = d.Request(s.ctx, "disconnect", map[string]any{})
+	<-d.Exited
+	s.cleared()
 }
 
 // guests are the threads that work for somebody: those with the variable guest in a frame of that function, by its value.
