@@ -33,6 +33,7 @@ type inquiry struct {
 	waiting        []glimpse // answered when it is over
 	probes         []probe   // not asked yet
 	found          debugger.Served
+	answered       bool              // a question was
 	take           func(dap.Message) // the answer to the question that is asked
 }
 
@@ -91,6 +92,7 @@ func (s *session) inquireWith(q *inquiry, m dap.Message, take func(dap.Message))
 func (s *session) inquiryAnswered(number int, m dap.Message) {
 	for _, q := range s.inquiries.open {
 		if q.number == number {
+			q.answered = true
 			q.take(m)
 			return
 		}
@@ -146,12 +148,16 @@ func (s *session) inquiryOver(q *inquiry) {
 	s.inquiryEnds(q)
 }
 
-// inquiryLate ends the inquiry of a timer with nothing.
+// inquiryLate ends the inquiry of a timer with nothing. Who asks later has another one begin, which knows what this one learned, unless the debugger
+// says nothing at all.
 func (s *session) inquiryLate(t timer) {
 	for _, q := range s.inquiries.open {
 		if q.timer() == t {
 			q.found = debugger.Served{}
 			s.inquiryEnds(q)
+			if q.answered {
+				delete(s.inquiries.found, q.thread)
+			}
 			return
 		}
 	}
