@@ -73,13 +73,13 @@ async def events(app):
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    print("port", server.sockets[0].getsockname()[1], flush=True)
+    print(f"port {server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 
 def threads(app, handler):
     server = make_server("127.0.0.1", 0, app, Threads, handler)
-    print("port", server.server_port, flush=True)
+    print(f"port {server.server_port}", flush=True)
     server.serve_forever()
 
 
