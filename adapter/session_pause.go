@@ -182,6 +182,7 @@ func (s *session) pauseReset() {
 	s.stepEnds()
 	s.pause = pause{told: s.pause.told}
 	s.threadRuns(0)
+	s.inquiries.lore = nil
 	s.inside = inside{}
 	s.pauseUpdate()
 }
