@@ -38,6 +38,7 @@ type (
 	lookInside struct {
 		answer     dap.Message
 		requestSeq int
+		frame      int // whose scopes they are
 	}
 	// pauseChanged tells the borrow.
 	pauseChanged struct{ paused bool }
@@ -88,6 +89,8 @@ const (
 	overTimer timer = "over"
 	// leaveTimer: nor the session.
 	leaveTimer timer = "leave"
+	// askTimer begins the names of timers, one for each inquiry: an answer to scopes does not wait longer for what the debugger is asked besides.
+	askTimer timer = "ask"
 )
 
 const (
@@ -97,4 +100,6 @@ const (
 	endAfter    = 700 * time.Millisecond
 	overAfter   = 400 * time.Millisecond
 	leaveAfter  = 5 * time.Second
+	// askWithin is little beside what editors ask. dlv takes a millisecond or two for an answer, debugpy some 45.
+	askWithin = 300 * time.Millisecond
 )

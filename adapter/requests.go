@@ -150,5 +150,5 @@ func (o *owner) lookInside(ctx context.Context, a lookInside) {
 	if log := o.requests(); log != nil {
 		entries = slices.DeleteFunc(log.Inside(), func(e requests.Entry) bool { return !o.stopped.IsZero() && e.Delivered.After(o.stopped) })
 	}
-	o.do(ctx, o.session.looked(a.answer, a.requestSeq, entries))
+	o.do(ctx, o.session.looked(a, entries))
 }

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"podstep.dev/adapter/borrow/requests"
+	"podstep.dev/adapter/dap"
 	"podstep.dev/internal/testkit"
 	"podstep.dev/internal/wire"
 )
@@ -299,4 +301,67 @@ func TestAReplayIsAnsweredAtOnceAndEndsWithTheSession(t *testing.T) {
 	check(t, b.Close())
 	b.over(nil)
 	<-ended
+}
+
+// TestScopesDoNotWaitForADebuggerThatDoesNotTell : the debugger is asked whose request it is, says nothing, and the editor has its answer all the
+// same; what the debugger says later is nobody's.
+func TestScopesDoNotWaitForADebuggerThatDoesNotTell(t *testing.T) {
+	l := requests.New(requests.Options{})
+	asked := make(chan struct{})
+	f := &fake{play: func(f *fake) error {
+		if err := f.upToLaunch(); err != nil {
+			return err
+		}
+		bodies := map[string]string{"stackTrace": `{"stackFrames":[{"id":7,"name":"do_GET"}],"totalFrames":1}`, "scopes": `{"scopes":[]}`, "threads": `{"threads":[]}`}
+		var late string
+		for {
+			raw, err := f.in.Read()
+			if err != nil {
+				return err
+			}
+			m, err := dap.Parse(raw)
+			if err != nil {
+				return err
+			}
+			body := cmp.Or(bodies[m.Command], "{}")
+			if m.Command == "evaluate" {
+				late = fmt.Sprintf(`{"seq":9,"request_seq":%d,"type":"response","success":true,"command":"evaluate","body":{"result":"late"}}`, m.Seq)
+				close(asked)
+				continue
+			}
+			if m.Command == "threads" {
+				if err := f.send(late); err != nil {
+					return err
+				}
+			}
+			if err := f.send(fmt.Sprintf(`{"seq":9,"request_seq":%d,"type":"response","success":true,"command":%q,"body":%s}`, m.Seq, m.Command, body)); err != nil {
+				return err
+			}
+		}
+	}}
+	b, ctx := startSession(t, func(o *Options) {
+		o.Start = f.start
+		o.Begin = func(context.Context, Wish) (Borrow, error) {
+			return &fakeBorrow{dir: sessionDir(t), done: make(chan struct{}), log: l}, nil
+		}
+	}), patiently(t)
+	b.initialize(ctx, "debugpy")
+	check(t, b.Launch(ctx, fakeLaunch(t), nil))
+	for _, path := range []string{"/a", "/b"} {
+		r := l.Begin(wire.Header{Port: 80, Protocol: wire.HTTP1})
+		r.Request([]byte("GET " + path + " HTTP/1.1\r\nHost: shop\r\n\r\n"))
+		r.Went(requests.Debuggee, "")
+	}
+	_, err := b.Frames(ctx, 1)
+	check(t, err)
+	began := time.Now()
+	var body struct{ Scopes []scope }
+	check(t, b.request(ctx, "scopes", map[string]any{"frameId": 7}).Decode(&body))
+	if took := time.Since(began); len(body.Scopes) != 1 || body.Scopes[0].Name != "Requests (2 inside)" || took < askWithin {
+		t.Errorf("after %v the scopes are %+v", took, body)
+	}
+	<-asked
+	b.request(ctx, "threads", nil) // behind the late answer
+	check(t, b.Close())
+	b.over(nil)
 }

@@ -43,6 +43,7 @@ type session struct {
 	pause      pause
 	follower   follower
 	inside     inside
+	inquiries  inquiries
 	disconnect dap.Message // the editor's, while it is unanswered
 	ending     bool        // the debugger was asked to end
 	terminated bool        // the editor was told
@@ -96,18 +97,22 @@ func (s *session) failQuietly(request dap.Message, why string) {
 
 // forward sends a request of the editor to the debugger and remembers it first.
 func (s *session) forward(m dap.Message) {
-	s.do(toDebugger{m.Numbered(s.debugger.remember(pending{seq: m.Seq, command: m.Command, thread: threadOf(m)}))})
+	s.do(toDebugger{m.Numbered(s.debugger.remember(pending{seq: m.Seq, command: m.Command, subject: subjectOf(m)}))})
 }
 
-// threadOf is the thread that a request to run is about.
-func threadOf(m dap.Message) int {
-	var arguments struct {
-		ThreadID int `json:"threadId"`
+// subject is what a request is about, where its answer does not say that.
+type subject struct {
+	Thread int `json:"threadId"` // to run, or whose stack
+	Start  int `json:"startFrame"`
+	Frame  int `json:"frameId"` // whose scopes
+}
+
+func subjectOf(m dap.Message) (of subject) {
+	switch m.Command {
+	case "continue", "reverseContinue", "stackTrace", "scopes":
+		_ = m.Decode("arguments", &of) // without a thread all of them are meant
 	}
-	if m.Command == "continue" || m.Command == "reverseContinue" {
-		_ = m.Decode("arguments", &arguments) // without a thread all of them are meant
-	}
-	return arguments.ThreadID
+	return of
 }
 
 // ask sends the debugger a request of podstep's own, whose answer the editor never sees.

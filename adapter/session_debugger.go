@@ -35,8 +35,10 @@ func (s *session) answered(m dap.Message) {
 		s.launch = dap.Message{}
 		m = keepOursIn(m)
 	case p.command == "scopes" && m.Success:
-		s.do(lookInside{m, p.seq})
+		s.do(lookInside{m, p.seq, p.subject.Frame})
 		return
+	case p.command == "stackTrace" && m.Success:
+		s.stackPassed(p.subject, m)
 	}
 	s.do(toEditor{m.Answering(s.editor.next(), p.seq)})
 	s.pauseAnswered(p, m)
@@ -56,6 +58,8 @@ func (s *session) ownAnswered(p pending, m dap.Message) {
 		s.greeted(m)
 	case "launch":
 		s.relaunched(m)
+	case "stackTrace", "evaluate":
+		s.inquiryAnswered(p.inquiry, m)
 	case "disconnect":
 		// Some debuggers stay until their stdin closes, some exit.
 		s.do(endDebugger{})

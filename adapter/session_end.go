@@ -11,6 +11,7 @@ import (
 func (s *session) disconnectRequested(m dap.Message) {
 	if s.phase == running && s.disconnect.Command == "" && !s.ending && !s.restart.holds() && !s.restart.gone {
 		s.quitRestart()
+		s.threadRuns(0)
 		s.disconnect = m
 		s.do(giveBack{})
 		s.do(setTimer{answerTimer, answerAfter})
@@ -30,11 +31,13 @@ func (s *session) disconnectRequested(m dap.Message) {
 func (s *session) terminateRequested(m dap.Message) {
 	switch {
 	case s.phase == running && !s.restart.active() && s.real.True("supportsTerminateRequest"):
+		s.threadRuns(0)
 		s.do(giveBack{})
 		s.forward(m)
 	case s.phase == running && !s.restart.active() && !s.ending:
 		s.succeed(m, nil)
 		s.ending = true
+		s.threadRuns(0)
 		s.do(giveBack{})
 		s.ask(dap.AskDisconnect(false))
 		s.do(setTimer{endTimer, endAfter})
@@ -126,6 +129,7 @@ func (s *session) failOpen(why string) {
 		s.failQuietly(m, why)
 	}
 	s.held = nil
+	s.threadRuns(0)
 	s.editor.open = nil
 }
 
@@ -196,6 +200,8 @@ func (s *session) fired(t timer) []action {
 		}
 	case leaveTimer:
 		s.do(finish{s.cause})
+	default:
+		s.inquiryLate(t)
 	}
 	return s.take()
 }

@@ -11,8 +11,9 @@ import (
 type pending struct {
 	seq     int // the number that its sender gave it
 	command string
-	thread  int  // the one that a request to run is about
+	subject subject
 	own     bool // podstep sent it: the answer is swallowed
+	inquiry int  // of which, if of one
 }
 
 // request is enough of the editor's request to answer it.

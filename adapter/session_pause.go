@@ -52,10 +52,15 @@ func (p *pause) run(id int, all bool) {
 	p.all = false
 }
 
-// pauseRequested remembers a step before it is passed on: its stopped event may come before its answer.
+// pauseRequested remembers a step before it is passed on: its stopped event may come before its answer. Nothing is asked of what runs.
 func (s *session) pauseRequested(m dap.Message) {
-	if steps(m.Command) {
+	switch {
+	case steps(m.Command):
 		s.pause.stepping = true
+		s.threadRuns(0)
+	case m.Command == "continue", m.Command == "reverseContinue":
+		s.threadRuns(0)
+		s.inquiries.lore = nil
 	}
 }
 
@@ -80,7 +85,7 @@ func (s *session) pauseAnswered(p pending, m dap.Message) {
 		}{}
 		_ = m.Decode("body", &body)
 		s.stepEnds()
-		s.pause.run(p.thread, body.All == nil || *body.All)
+		s.pause.run(p.subject.Thread, body.All == nil || *body.All)
 	case steps(p.command):
 		s.stepBegins()
 	case p.command == "threads":
@@ -119,6 +124,7 @@ func (s *session) pauseHappened(m dap.Message) {
 	switch m.Event {
 	case "stopped":
 		s.stepEnds()
+		s.threadRuns(body.ThreadID)
 		p.all = p.all || body.Stopped
 		if body.ThreadID != 0 {
 			p.add(body.ThreadID)
@@ -128,6 +134,7 @@ func (s *session) pauseHappened(m dap.Message) {
 			p.stopped[body.ThreadID] = true
 		}
 	case "continued":
+		s.threadRuns(0)
 		if p.stepping {
 			s.stepBegins()
 			break
@@ -174,6 +181,8 @@ func (s *session) stepRuns() {
 func (s *session) pauseReset() {
 	s.stepEnds()
 	s.pause = pause{told: s.pause.told}
+	s.threadRuns(0)
+	s.inquiries.lore = nil
 	s.inside = inside{}
 	s.pauseUpdate()
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 // The variables of requests have references of podstep's own, in the upper part of what the protocol allows (2^31-1): debuggers count from below.
 const (
 	firstReference = 2_000_000_000
-	perSlot        = 4 // references of one request: itself, its fields
+	perSlot        = 4 // references of one request
 	// keptSlots bounds how many requests can be looked at behind the scopes that were told last.
 	keptSlots = 64
 	// maxBody is how much of a body a variable shows, in bytes.
@@ -44,11 +45,11 @@ func (i *inside) put(entries []requests.Entry) {
 		if n == 0 {
 			i.last++
 			n = i.last
-			delete(i.slots, n-keptSlots)
 		}
 		i.slots[n] = slot{e}
 		i.now = append(i.now, n)
 	}
+	maps.DeleteFunc(i.slots, func(n int, _ slot) bool { return n <= i.last-keptSlots && !slices.Contains(i.now, n) })
 }
 
 func (i *inside) find(id uint64) int {
@@ -61,16 +62,24 @@ func (i *inside) find(id uint64) int {
 }
 
 // looked follows lookInside: it passes the debugger's answer to scopes on, with a scope for the requests that the debuggee has at this moment.
-func (s *session) looked(answer dap.Message, requestSeq int, entries []requests.Entry) []action {
+func (s *session) looked(l lookInside, entries []requests.Entry) []action {
+	if g := (glimpse{l, entries}); takesReferences(l.answer) || !s.whose(g) {
+		s.show(g, debugger.Served{})
+	}
+	return s.take()
+}
+
+// show answers scopes, with what is known of the request that the thread has.
+func (s *session) show(g glimpse, served debugger.Served) {
+	answer := g.look.answer
 	switch {
 	case takesReferences(answer): // then none of them is podstep's
 		s.inside = inside{}
-	case len(entries) > 0:
-		s.inside.put(entries)
-		answer = withScope(answer, s.inside.scope())
+	case len(g.entries) > 0:
+		s.inside.put(g.entries)
+		answer = withScope(answer, s.inside.scope(candidates(served, g.entries), served.Peer.IsValid()))
 	}
-	s.do(toEditor{answer.Answering(s.editor.next(), requestSeq)})
-	return s.take()
+	s.do(toEditor{answer.Answering(s.editor.next(), g.look.requestSeq)})
 }
 
 // takesReferences reports whether the debugger has come to podstep's references itself.
@@ -90,16 +99,30 @@ type scope struct {
 	Expensive          bool   `json:"expensive"`
 }
 
-// scope lists the requests by names that no program has: editors show the values of a scope's variables beside the names in the source.
-func (i *inside) scope() scope {
-	s := scope{Name: "Request", VariablesReference: firstReference, NamedVariables: len(i.now)}
-	if len(i.now) > 1 {
-		s.Name = fmt.Sprintf("Requests (%d inside)", len(i.now))
+// scope lists the requests by names that no program has: editors show the values of a scope's variables beside the names in the source. candidates
+// are those that the thread can have, if that is known.
+func (i *inside) scope(candidates []requests.Entry, known bool) scope {
+	switch {
+	case len(candidates) == 1:
+		return scope{Name: "Request", VariablesReference: reference(i.find(candidates[0].ID), alone), NamedVariables: 1}
+	case len(candidates) > 1:
+		name := fmt.Sprintf("Requests (%d of %d inside)", len(candidates), len(i.now))
+		return scope{Name: name, VariablesReference: reference(i.find(candidates[0].ID), together), NamedVariables: len(candidates)}
+	case len(i.now) == 1 && !known:
+		return scope{Name: "Request", VariablesReference: reference(i.now[0], alone), NamedVariables: 1}
 	}
-	return s
+	return scope{Name: fmt.Sprintf("Requests (%d inside)", len(i.now)), VariablesReference: firstReference, NamedVariables: len(i.now)}
 }
 
-// reference numbers the parts of a slot: 0 is the request, 1 its fields.
+// The parts of a slot.
+const (
+	itself   = iota
+	fields   // of its head
+	alone    // a list with it
+	together // a list with all of its connection
+)
+
+// reference numbers the parts of the slots.
 func reference(slot, part int) int { return firstReference + slot*perSlot + part }
 
 // withScope appends a scope to an answer.
@@ -175,22 +198,29 @@ func (s *session) variablesRequested(m dap.Message) bool {
 // variables returns those of a reference, if it is known.
 func (i *inside) variables(ref int) ([]variable, bool) {
 	n, part := (ref-firstReference)/perSlot, (ref-firstReference)%perSlot
-	if n == 0 && part == 0 {
-		var list []variable
-		for _, n := range i.now {
-			s := i.slots[n]
-			list = append(list, nested(fmt.Sprintf("#%d", s.ID), s.title(), reference(n, 0), 0))
-		}
-		return list, len(list) > 0
-	}
 	s, ok := i.slots[n]
 	switch {
-	case ok && part == 0:
-		return s.variables(reference(n, 1)), true
-	case ok && part == 1:
+	case ref == firstReference:
+		return i.list(i.now), len(i.now) > 0
+	case !ok:
+		return nil, false
+	case part == itself:
+		return s.variables(reference(n, fields)), true
+	case part == fields:
 		return s.fields(), true
+	case part == alone:
+		return i.list([]int{n}), true
 	}
-	return nil, false
+	return i.list(slices.DeleteFunc(slices.Clone(i.now), func(other int) bool { return i.slots[other].Seen.Peer != s.Seen.Peer })), true
+}
+
+// list lists requests by their slots.
+func (i *inside) list(slots []int) (list []variable) {
+	for _, n := range slots {
+		s := i.slots[n]
+		list = append(list, nested(fmt.Sprintf("#%d", s.ID), s.title(), reference(n, itself), 0))
+	}
+	return list
 }
 
 func (s slot) variables(fields int) []variable {

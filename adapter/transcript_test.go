@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -183,11 +184,28 @@ func (p *player) happen(verb, rest string) ([]action, error) {
 		err := json.Unmarshal([]byte(rest), &q)
 		return s.asked(q), err
 	case "inside":
-		var entries []requests.Entry
-		err := json.Unmarshal([]byte(rest), &entries)
-		return s.looked(p.look.answer, p.look.requestSeq, entries), err
+		entries, err := insideOf(rest)
+		return s.looked(p.look, entries), err
 	}
 	return nil, fmt.Errorf("unknown happening %q", verb)
+}
+
+// insideOf reads requests, with how the debuggee sees each: the peer of its line, or "seen", and "stream".
+func insideOf(text string) (entries []requests.Entry, err error) {
+	var list []struct {
+		requests.Entry
+		Seen   netip.AddrPort `json:"seen"`
+		Stream uint32         `json:"stream"`
+	}
+	err = json.Unmarshal([]byte(text), &list)
+	for _, l := range list {
+		l.Entry.Seen = requests.Seen{Peer: l.Peer, Stream: l.Stream}
+		if l.Seen.IsValid() {
+			l.Entry.Seen.Peer = l.Seen
+		}
+		entries = append(entries, l.Entry)
+	}
+	return entries, err
 }
 
 // shorten writes what initialize answers as a word.

@@ -25,6 +25,8 @@ type Debugger interface {
 	Prepare(ctx context.Context, launch Launch) (Prepared, error)
 	// Wrap is pure: it says how to start the debugger and what to launch, intercepted.
 	Wrap(p Prepared, in Interception) Wrapped
+	// Clues tell which request a stopped thread works on, the best first. None: nothing is asked.
+	Clues() []Clue
 }
 
 // Launch is what Prepare gets.

@@ -19,6 +19,7 @@ type debugpy struct{}
 
 func (debugpy) Name() string                  { return "debugpy" }
 func (debugpy) Capabilities() json.RawMessage { return debugpyCapabilities }
+func (debugpy) Clues() []Clue                 { return debugpyClues() }
 
 func (d debugpy) Check(_ context.Context, l Launch) error {
 	if err := l.Attributes.check(); err != nil {

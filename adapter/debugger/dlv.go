@@ -19,6 +19,7 @@ type dlv struct{}
 
 func (dlv) Name() string                  { return "dlv" }
 func (dlv) Capabilities() json.RawMessage { return dlvCapabilities }
+func (dlv) Clues() []Clue                 { return dlvClues() }
 
 func (d dlv) Check(ctx context.Context, l Launch) error {
 	if err := l.Attributes.check(); err != nil {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +35,8 @@ type question struct {
 	ID   string `json:"id"`
 	// HTTP2 asks with prior knowledge; the first question's counts for all.
 	HTTP2 bool `json:"http2"`
+	// Together asks all at once, over HTTP/2 on one connection; the first question's counts for all.
+	Together bool `json:"together"`
 }
 
 // reply is what its client saw.
@@ -69,16 +72,31 @@ func runAsk() {
 		transport.Protocols.SetUnencryptedHTTP2(true)
 	}
 	client := &http.Client{Transport: transport, Timeout: 3 * testkit.Patience}
-	for _, q := range questions {
-		began := time.Now()
-		r, err := q.ask(client)
-		r.Took = time.Since(began)
-		if err != nil {
-			r.Error = err.Error()
+	replies := make([]reply, len(questions))
+	var asking sync.WaitGroup
+	for i, q := range questions {
+		asking.Go(func() { replies[i] = q.replied(client) })
+		if !questions[0].Together {
+			asking.Wait()
+			_ = json.NewEncoder(os.Stdout).Encode(replies[i])
 		}
-		_ = json.NewEncoder(os.Stdout).Encode(r)
+	}
+	if asking.Wait(); questions[0].Together {
+		for _, r := range replies {
+			_ = json.NewEncoder(os.Stdout).Encode(r)
+		}
 	}
 	os.Exit(0)
+}
+
+func (q question) replied(client *http.Client) reply {
+	began := time.Now()
+	r, err := q.ask(client)
+	r.Took = time.Since(began)
+	if err != nil {
+		r.Error = err.Error()
+	}
+	return r
 }
 
 func (q question) ask(client *http.Client) (r reply, err error) {

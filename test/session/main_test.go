@@ -52,7 +52,10 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(kit)
-	err = errors.Join(desk.BuildKit(root(), kit), desk.Build(root(), filepath.Join(kit, "till"), "./test/debuggees/go/till", "-gcflags=all=-N -l"))
+	err = desk.BuildKit(root(), kit)
+	for _, service := range []string{"till", "table"} {
+		err = errors.Join(err, desk.Build(root(), filepath.Join(kit, service), "./test/debuggees/go/"+service, "-gcflags=all=-N -l"))
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -52,6 +52,16 @@ type Entry struct {
 	Request Message `json:"request"`
 	// Response is nil while there is none.
 	Response *Message `json:"response,omitempty"`
+	// Seen is the zero value when the debuggee did not get it. It is of no use to people.
+	Seen Seen `json:"-"`
+}
+
+// Seen is how the debuggee sees a request.
+type Seen struct {
+	// Peer is the other end of the connection that it is on. That of a replay is the session's own.
+	Peer netip.AddrPort
+	// Stream of that connection, of HTTP/2; else 0.
+	Stream uint32
 }
 
 // Message is a head and a body.
@@ -116,7 +126,7 @@ func (r record) entry(s Secrets) Entry {
 	if r.header.Protocol == wire.HTTP2 {
 		return r.entry2(s)
 	}
-	e := Entry{Summary: r.summary(s)}
+	e := Entry{Summary: r.summary(s), Seen: r.seen}
 	request, ok := readRequest(r.request.kept)
 	if !ok || e.Method == "" {
 		e.Request = Message{Fields: []Field{}, Body: shown(r.request.kept, r.request.total)}

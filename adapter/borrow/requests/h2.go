@@ -195,7 +195,7 @@ func (r record) summary2(sum Summary, s Secrets) Summary {
 
 // entry2 is entry of a request of HTTP/2.
 func (r record) entry2(s Secrets) Entry {
-	e := Entry{Summary: r.summary(s), Request: Message{Fields: []Field{}}}
+	e := Entry{Summary: r.summary(s), Request: Message{Fields: []Field{}}, Seen: r.seen}
 	m, ok := readMessage2(r.request.kept)
 	if !ok {
 		return e

@@ -2,6 +2,7 @@ package requests
 
 import (
 	"bytes"
+	"net/netip"
 	"time"
 
 	"podstep.dev/internal/http1"
@@ -26,6 +27,7 @@ type record struct {
 	came, first, over time.Time // first is the first byte of the response
 	delivered         time.Time // to the debuggee
 	went, why         string
+	seen              Seen
 	failed            string // what it ended with, if not in order
 	dropped           bool   // it is not in the log any more
 	request, response part
@@ -82,6 +84,13 @@ func (r *Recording) Went(where, why string) {
 		r.record.delivered = time.Now()
 	}
 	r.changed()
+}
+
+// SeenAs says how the debuggee sees the request. What is said last counts.
+func (r *Recording) SeenAs(peer netip.AddrPort, stream uint32) {
+	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
+	r.record.seen = Seen{peer, stream}
 }
 
 // End says that the request is over, in order when err is nil. Nothing is recorded after it.

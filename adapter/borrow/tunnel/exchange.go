@@ -61,6 +61,7 @@ const (
 // leg can carry another request; the caller closes it otherwise.
 func (x *exchange) run(ctx context.Context) (keep bool, err error) {
 	x.tunnel.delivered.Add(1)
+	x.rec.SeenAs(x.header.From, 0)
 	x.rec.Went(WentDebuggee, "")
 	x.response = response{from: x.leg, method: x.request.Method, switched: x.goRaw}
 	watching, unwatch := context.WithCancel(ctx)

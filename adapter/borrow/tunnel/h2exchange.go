@@ -64,6 +64,7 @@ func (x *h2exchange) run(l *h2leg, another func() (*h2leg, error)) error {
 	if err != nil {
 		return x.fail(errUnprocessed)
 	}
+	x.rec.SeenAs(x.header.From, s.id)
 	defer func() { s.close(x.closing()) }()
 	first := s // another takes the request whole
 	x.asking.Go(func() {
@@ -229,6 +230,7 @@ func (x *h2exchange) again(l *h2leg) (*h2stream, error) {
 	if err != nil {
 		return nil, err
 	}
+	x.rec.SeenAs(x.header.From, s.id)
 	for _, f := range kept {
 		if s.send(x.ctx, f, func(n int) { x.moved.Add(int64(n)) }) != nil {
 			break // who reads hears why

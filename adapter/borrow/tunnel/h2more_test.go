@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -51,10 +52,19 @@ func TestRequestsOfHTTP2AreRecordedAndReplayed(t *testing.T) {
 	if d := cmp.Diff([][]hpack.HeaderField{head}, heads); d != "" || body != string(large) || p.err != nil {
 		t.Errorf("%s, %d bytes, %v", d, len(body), p.err)
 	}
+	a.askH2(1, head, large).answered(t, "200", "HTTP/2.0 POST /b 1048576 <nil>")
+	second := recorder.all()[1]
+	testkit.Eventually(t, "its record ends", second.done)
+	if from := p.header.From; !slices.Equal(p.seen, []seen{{from, 1}}) || !slices.Equal(second.seen, []seen{{from, 3}}) {
+		t.Errorf("seen as %v and %v, came from %v", p.seen, second.seen, from)
+	}
 	tn.SetPaused(true) // whoever replays knows
 	var again tape
 	if err := tn.ReplayHTTP2(t.Context(), 80, p.request, &again); err != nil {
 		t.Fatal(err)
+	}
+	if len(again.seen) != 1 || again.seen[0].stream != 1 || !again.seen[0].peer.Addr().IsLoopback() {
+		t.Errorf("the replay is seen as %v", again.seen)
 	}
 	for _, p := range []*tape{p, &again} {
 		heads, body := sections(t, p.response)

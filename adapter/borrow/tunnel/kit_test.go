@@ -250,8 +250,15 @@ type tape struct {
 	header            wire.Header
 	request, response []byte
 	went              []string
+	seen              []seen
 	ended             bool
 	err               error
+}
+
+// seen is how the debuggee sees a request.
+type seen struct {
+	peer   netip.AddrPort
+	stream uint32
 }
 
 // tapes is a recorder.
@@ -283,5 +290,8 @@ func (p *tape) ID() uint64             { return p.id }
 func (p *tape) Request(b []byte)       { p.add(func() { p.request = append(p.request, b...) }) }
 func (p *tape) Response(b []byte)      { p.add(func() { p.response = append(p.response, b...) }) }
 func (p *tape) Went(where, why string) { p.add(func() { p.went = append(p.went, where+": "+why) }) }
-func (p *tape) End(err error)          { p.add(func() { p.ended, p.err = true, err }) }
-func (p *tape) done() (done bool)      { p.add(func() { done = p.ended }); return done }
+func (p *tape) SeenAs(peer netip.AddrPort, stream uint32) {
+	p.add(func() { p.seen = append(p.seen, seen{peer, stream}) })
+}
+func (p *tape) End(err error)     { p.add(func() { p.ended, p.err = true, err }) }
+func (p *tape) done() (done bool) { p.add(func() { done = p.ended }); return done }

@@ -57,6 +57,7 @@ func (t *Tunnel) observe(stream *mux.Stream) *observer {
 	h.Protocol = wire.HTTP1
 	return &observer{begin: func() Recording {
 		rec := t.record(h)
+		rec.SeenAs(h.From, 0)
 		rec.Went(WentCopy, "the target answered its client")
 		return rec
 	}}

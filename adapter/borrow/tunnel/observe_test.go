@@ -67,6 +67,9 @@ func TestCopiesAreRecorded(t *testing.T) {
 				if tape.err != nil || strings.Join(tape.went, " ") != "copy: the target answered its client" {
 					t.Errorf("went %q, ended: %v", tape.went, tape.err)
 				}
+				if len(tape.seen) != 1 || tape.seen[0] != (seen{tape.header.From, 0}) {
+					t.Errorf("seen as %v, came from %v", tape.seen, tape.header.From)
+				}
 			}
 			if d := cmp.Diff(c.want, got); d != "" {
 				t.Error(d)

@@ -1,6 +1,10 @@
 package tunnel
 
-import "podstep.dev/internal/wire"
+import (
+	"net/netip"
+
+	"podstep.dev/internal/wire"
+)
 
 // Recorder hears of every request that comes on its own stream, and of those in copies of connections, as far as they can be told apart. It must
 // not block.
@@ -23,6 +27,9 @@ type Recording interface {
 	// wait, when it is decided where it goes, and again when the debuggee got it and did not answer: the last word counts. From the
 	// response's side.
 	Went(where, why string)
+	// SeenAs says how the debuggee sees the request: from which peer, and of HTTP/2 on which stream of that connection, else 0. It is called when
+	// the request is delivered, and again when it is over another connection. From the response's side.
+	SeenAs(peer netip.AddrPort, stream uint32)
 	// End says that it is over, and what cut it short, or nil.
 	End(err error)
 }
@@ -53,8 +60,9 @@ func (t *Tunnel) record(h wire.Header) Recording {
 // unrecorded keeps nothing.
 type unrecorded struct{}
 
-func (unrecorded) ID() uint64          { return 0 }
-func (unrecorded) Request([]byte)      {}
-func (unrecorded) Response([]byte)     {}
-func (unrecorded) Went(string, string) {}
-func (unrecorded) End(error)           {}
+func (unrecorded) ID() uint64                    { return 0 }
+func (unrecorded) Request([]byte)                {}
+func (unrecorded) Response([]byte)               {}
+func (unrecorded) Went(string, string)           {}
+func (unrecorded) SeenAs(netip.AddrPort, uint32) {}
+func (unrecorded) End(error)                     {}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -82,6 +83,9 @@ func TestRequestsAreRecorded(t *testing.T) {
 		if diff := cmp.Diff(want[i].Went, p.went); diff != "" {
 			t.Errorf("%d went (-want +got):\n%s", i, diff)
 		}
+		if delivered := slices.Contains(p.went, "debuggee: "); delivered != slices.Equal(p.seen, []seen{{p.header.From, 0}}) || !delivered && len(p.seen) > 0 {
+			t.Errorf("%d: seen as %v, came from %v and went %q", i, p.seen, p.header.From, p.went)
+		}
 		if got := string(p.response); got != want[i].Response && (want[i].Response != "503" || !strings.HasPrefix(got, "HTTP/1.1 503 ")) {
 			t.Errorf("%d: response %q, want %q", i, got, want[i].Response)
 		}
@@ -105,6 +109,9 @@ func TestReplayIsARequestOfItsOwn(t *testing.T) {
 		outcome{Response: string(p.response)}.answered(t, "POST", "POST /b 1048576")
 		if !p.ended || p.err != nil || !cmp.Equal(p.went, []string{"debuggee: "}) {
 			t.Errorf("recorded %v, ended=%v, %v", p.went, p.ended, p.err)
+		}
+		if last := asked[len(asked)-1]; !slices.Equal(p.seen, []seen{{last.From, 0}}) {
+			t.Errorf("seen as %v, came from %v", p.seen, last.From)
 		}
 	}
 	if err := tn.Replay(t.Context(), 80, []byte(get("/")), nil); err != nil {

@@ -3,6 +3,7 @@
 //
 //	grpc serve WHO PORT
 //	grpc call ADDRESS NAME=VALUE WHO
+//	grpc seat ADDRESS GUEST GUEST GUEST
 package main
 
 import (
@@ -34,8 +35,10 @@ func main() {
 	case len(args) == 4 && args[0] == "call":
 		name, value, _ := strings.Cut(args[2], "=")
 		fail(call(args[1], metadata.Pairs(name, value), args[3]))
+	case len(args) == 2+seats && args[0] == "seat":
+		fail(seat(args[1], args[2:]))
 	default:
-		fail(errors.New("grpc serve WHO PORT | grpc call ADDRESS NAME=VALUE WHO"))
+		fail(errors.New("grpc serve WHO PORT | grpc call ADDRESS NAME=VALUE WHO | grpc seat ADDRESS GUEST GUEST GUEST"))
 	}
 }
 
@@ -48,9 +51,14 @@ func fail(err error) {
 
 type text = wrapperspb.StringValue
 
+// seats is how many guests wait for each other.
+const seats = 3
+
 // server answers with who it is.
 type server struct {
 	who string
+	// empty are the seats that nobody has taken.
+	empty sync.WaitGroup
 	// cancelled counts calls that clients gave up.
 	cancelled atomic.Int64
 }
@@ -61,12 +69,14 @@ func serve(who, port string) error {
 		return err
 	}
 	s := &server{who: who}
+	s.empty.Add(seats)
 	g := grpc.NewServer(grpc.MaxConcurrentStreams(8), grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	g.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "podstep.Echo", HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{{MethodName: "Unary", Handler: s.unary}},
 		Streams: []grpc.StreamDesc{{StreamName: "Stream", Handler: s.stream, ServerStreams: true, ClientStreams: true}},
 	}, s)
+	fmt.Println("the table is set")
 	return g.Serve(l)
 }
 
@@ -74,6 +84,11 @@ func (s *server) unary(_ any, ctx context.Context, decode func(any) error, _ grp
 	in := &text{}
 	if err := decode(in); err != nil {
 		return nil, err
+	}
+	if guest, seated := strings.CutPrefix(in.Value, "seat "); seated {
+		s.empty.Done()
+		s.empty.Wait()
+		return &text{Value: s.who + " " + guest}, nil // <- all are there
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	_ = grpc.SetHeader(ctx, metadata.Pairs("who", s.who, "saw-bin", strings.Join(md.Get("some-bin"), "")))
@@ -130,6 +145,26 @@ type client struct {
 	*grpc.ClientConn
 	md  metadata.MD
 	who string
+}
+
+// seat makes a call for each guest, all at once on one connection.
+func seat(address string, guests []string) error {
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	c := &client{ClientConn: conn}
+	var all sync.WaitGroup
+	for _, guest := range guests {
+		all.Go(func() {
+			ctx := metadata.NewOutgoingContext(context.Background(), metadata.Pairs("x-request-id", guest))
+			got, err := c.ask(ctx, "seat "+guest)
+			fmt.Println(got, err)
+		})
+	}
+	all.Wait()
+	return nil
 }
 
 // call runs all cases: half of them at once with those of the other party on the same connection.
