@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/net/http2"
@@ -42,11 +43,20 @@ func serveH2(t testing.TB, addr string, handler http.HandlerFunc) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: handler, Protocols: &http.Protocols{}}
+	// Frames as other servers want them: one of the 1 MiB that Go takes has no room on its way to a server that reads no more.
+	server := &http.Server{Handler: handler, Protocols: &http.Protocols{}, HTTP2: &http.HTTP2Config{MaxReadFrameSize: 16 << 10}}
 	server.Protocols.SetUnencryptedHTTP2(true)
-	served := make(chan struct{})
-	go func() { defer close(served); _ = server.Serve(l) }()
-	t.Cleanup(func() { _ = server.Close(); <-served })
+	var served sync.WaitGroup
+	server.ConnState = func(_ net.Conn, s http.ConnState) {
+		switch s {
+		case http.StateNew:
+			served.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			served.Done()
+		}
+	}
+	served.Go(func() { _ = server.Serve(l) })
+	t.Cleanup(func() { _ = server.Close(); served.Wait() })
 }
 
 // h2Client is a client of HTTP/2 with prior knowledge, with one connection.

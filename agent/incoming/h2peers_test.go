@@ -3,9 +3,9 @@
 package incoming
 
 import (
+	"bytes"
 	"encoding/xml"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -128,21 +128,37 @@ func TestRealHTTP2ClientsAndServersBesideADebuggee(t *testing.T) {
 	}
 }
 
-// TestH2specThroughAPassedConnection : no case that nginx passes directly may fail when a session's filter, which matches nothing, is
+// TestH2specThroughAPassedConnection : no case that a server passes directly may fail when a session's filter, which matches nothing, is
 // between.
 func TestH2specThroughAPassedConnection(t *testing.T) {
-	client := testpod.NewClient(t)
-	startNginxH2(t)
-	f := startFarEnd(t, Options{})
-	f.on(func(st *mux.Stream) { t.Errorf("offered: %+v", st.Header); refuse(st) })
-	f.stealRequests(t, "X-User: nobody")
-	var direct, through map[string]bool
 	need(t, "h2spec")
-	var both sync.WaitGroup
-	both.Go(func() { direct = h2spec(t, client, "81") })
-	both.Go(func() { through = h2spec(t, client, "80") })
-	both.Wait()
-	again(t, client, direct, through)
+	for name, start := range map[string]func(*testing.T){
+		"nginx": startNginxH2,
+		"node":  func(t *testing.T) { runServer(t, need(t, "node"), "-e", nodeH2) },
+		"Go": func(t *testing.T) {
+			serveH2(t, ":80", says("target"))
+			serveH2(t, ":81", says("target"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := testpod.NewClient(t)
+			start(t)
+			f := startFarEnd(t, Options{})
+			f.on(func(st *mux.Stream) { t.Errorf("offered: %+v", st.Header); refuse(st) })
+			f.stealRequests(t, "X-User: nobody")
+			var direct, through map[string]bool
+			var both sync.WaitGroup
+			both.Go(func() { direct = h2spec(t, client, "81") })
+			both.Go(func() { through = h2spec(t, client, "80") })
+			both.Wait()
+			again(t, client, direct, through)
+			compareH2spec(t, direct, through)
+		})
+	}
+}
+
+func compareH2spec(t *testing.T, direct, through map[string]bool) {
+	t.Helper()
 	var passed, same int
 	for name, ok := range direct {
 		if !ok {
@@ -160,12 +176,30 @@ func TestH2specThroughAPassedConnection(t *testing.T) {
 	}
 }
 
-// again tries sections alone in which a case passed only directly: each waits for a second at most, on a machine that does much else.
+// again tries sections alone in which a case passed only directly, both ways: each waits for a second at most, on a machine that does much
+// else, and what some servers answer is a matter of chance. A case that does not pass directly each time is left out.
 func again(t *testing.T, client *testpod.Client, direct, through map[string]bool) {
-	for name, ok := range direct {
-		if section, _, _ := strings.Cut(name, " "); ok && !through[name] {
-			maps.Copy(through, h2spec(t, client, "80", section))
-			t.Logf("%s: tried again, and passes: %v", name, through[name])
+	for range 3 {
+		sections := map[string]bool{}
+		for name, ok := range direct {
+			if section, _, _ := strings.Cut(name, " "); ok && !through[name] {
+				sections[section] = true
+			}
+		}
+		for section := range sections {
+			for name, ok := range h2spec(t, client, "81", section) {
+				if direct[name] && !ok {
+					t.Logf("%s: does not always pass directly", name)
+					delete(direct, name)
+					delete(through, name)
+				}
+			}
+			for name, ok := range h2spec(t, client, "80", section) {
+				if direct[name] && ok && !through[name] {
+					t.Logf("%s: passes at another try", name)
+					through[name] = true
+				}
+			}
 		}
 	}
 }
@@ -193,7 +227,8 @@ func h2spec(t *testing.T, client *testpod.Client, port string, sections ...strin
 			} `xml:"testcase"`
 		} `xml:"testsuite"`
 	}
-	if err := xml.Unmarshal(text, &suites); err != nil {
+	// What a server says at the end of a connection may be binary, and is in the report as it came.
+	if err := xml.Unmarshal(bytes.ReplaceAll(text, []byte{0}, nil), &suites); err != nil {
 		t.Error(err)
 	}
 	passed := map[string]bool{}
