@@ -3,8 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
-
-	"go.uber.org/zap"
+	"fmt"
 
 	"podstep.dev/internal/mux"
 	"podstep.dev/internal/splice"
@@ -12,32 +11,36 @@ import (
 )
 
 // incoming dials the debuggee before it answers: a refused dial stays a refusal, and the agent fails over to the target.
-func (t *Tunnel) incoming(ctx context.Context, stream *mux.Stream) {
-	h := stream.Header
-	log := t.logOf(h)
-	conn, err := t.admit(ctx, h)
+func (t *Tunnel) incoming(ctx context.Context, stream *mux.Stream) (splice.Stats, error) {
+	conn, err := t.admit(ctx, stream.Header)
 	if err != nil {
-		t.refused.Add(1)
-		log.Debug("refused", zap.Error(err))
-		_ = stream.Refuse(asRefusal(err))
-		return
+		return splice.Stats{}, t.refuse(stream, err)
 	}
-	if err := stream.Opened(wire.Answer{}); err != nil {
-		log.Debug("withdrawn", zap.Error(err))
-		splice.Reset(conn)
-		stream.Reset()
-		return
+	if err := open(stream, conn); err != nil {
+		return splice.Stats{}, err
 	}
 	t.delivered.Add(1)
-	var stats splice.Stats
-	if h.Kind == wire.KindCopy {
-		observer := t.observe(stream)
-		stats, err = splice.Join(ctx, copied{stream, observer}, conn, splice.Options{})
-		observer.ended()
-	} else {
-		stats, err = splice.Join(ctx, stream, conn, splice.Options{})
+	return splice.Join(ctx, stream, conn, splice.Options{})
+}
+
+// refuse leaves a connection to the target, and returns why.
+func (t *Tunnel) refuse(stream *mux.Stream, why error) error {
+	t.refused.Add(1)
+	_ = stream.Refuse(asRefusal(why))
+	return fmt.Errorf("refused: %w", why)
+}
+
+// open answers yes for a connection of the debuggee's, nil for none yet. On error it ends both.
+func open(stream *mux.Stream, conn splice.Conn) error {
+	err := stream.Opened(wire.Answer{})
+	if err == nil {
+		return nil
 	}
-	log.Debug("delivered", zap.Int64("in", stats.AToB), zap.Int64("out", stats.BToA), zap.Error(err))
+	if conn != nil {
+		splice.Reset(conn)
+	}
+	stream.Reset()
+	return fmt.Errorf("withdrawn: %w", err)
 }
 
 // admit waits for the debugger, where the policy has connections wait, and dials. A copy never waits: its target has

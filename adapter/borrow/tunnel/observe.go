@@ -16,7 +16,10 @@ var errUnanswered = errors.New("the connection ended before the debuggee's answe
 // observer tells the Recorder of the requests in a copy of a connection, as its bytes pass by. It delays and changes nothing. What is no HTTP/1,
 // or could be read in two ways, is not observed from there on. Asked is called by one goroutine, answered by another.
 type observer struct {
-	begin func() Recording
+	// begin begins to record a request. missed is as below.
+	begin func(missed string) Recording
+	// missed is why the debuggee does not get the requests that come, empty when it does.
+	missed string
 
 	// The request's side.
 	head    []byte
@@ -55,8 +58,12 @@ func (o *observed) half() {
 func (t *Tunnel) observe(stream *mux.Stream) *observer {
 	h := stream.Header
 	h.Protocol = wire.HTTP1
-	return &observer{begin: func() Recording {
+	return &observer{begin: func(missed string) Recording {
 		rec := t.record(h)
+		if missed != "" {
+			rec.Went(WentTarget, missed)
+			return rec
+		}
 		rec.SeenAs(h.From, 0)
 		rec.Went(WentCopy, "the target answered its client")
 		return rec
@@ -66,22 +73,28 @@ func (t *Tunnel) observe(stream *mux.Stream) *observer {
 // asked has the next bytes that the client sent.
 func (o *observer) asked(b []byte) {
 	for len(b) > 0 && !o.blind {
-		if o.scanner == nil {
-			b = o.askedHead(b)
-			continue
-		}
-		n, done, err := o.scanner.Take(b)
-		o.asking.Request(b[:n])
-		b = b[n:]
-		if done || err != nil {
-			o.asking.half()
-			o.scanner, o.asking, o.blind = nil, nil, o.blind || err != nil
-		}
+		b = b[o.take(b):]
 	}
 }
 
-// askedHead returns what is not of the head.
-func (o *observer) askedHead(b []byte) []byte {
+// isBetween says that the next byte begins a request.
+func (o *observer) isBetween() bool { return !o.blind && o.scanner == nil && len(o.head) == 0 }
+
+// take takes bytes of one request in, and returns how many.
+func (o *observer) take(b []byte) int {
+	if o.scanner == nil {
+		return o.takeHead(b)
+	}
+	n, done, err := o.scanner.Take(b)
+	o.asking.Request(b[:n])
+	if done || err != nil {
+		o.asking.half()
+		o.scanner, o.asking, o.blind = nil, nil, o.blind || err != nil
+	}
+	return n
+}
+
+func (o *observer) takeHead(b []byte) int {
 	before := len(o.head)
 	o.head = append(o.head, b...)
 	request, err := http1.ParseRequest(o.head)
@@ -89,21 +102,24 @@ func (o *observer) askedHead(b []byte) []byte {
 		o.blind, o.head = true, nil
 	}
 	if request == nil {
-		return nil
+		return len(b)
 	}
-	o.asking = &observed{Recording: o.begin(), method: request.Method}
+	o.asking = &observed{Recording: o.begin(o.missed), method: request.Method}
 	o.asking.Request(request.Raw)
-	o.mu.Lock()
-	o.waiting = append(o.waiting, o.asking)
-	o.mu.Unlock()
-	rest := b[len(request.Raw)-before:]
+	if o.missed == "" {
+		o.mu.Lock()
+		o.waiting = append(o.waiting, o.asking)
+		o.mu.Unlock()
+	} else {
+		o.asking.half() // it is not answered here
+	}
 	o.head, o.scanner = nil, request.Body.Scanner()
 	if _, done, _ := o.scanner.Take(nil); done {
 		o.asking.half()
 		o.scanner, o.asking = nil, nil
 	}
 	o.blind = request.Switch // what follows may be of another protocol
-	return rest
+	return len(request.Raw) - before
 }
 
 // answered has the next bytes of the debuggee's answers, which nobody gets.
@@ -149,21 +165,4 @@ func (o *observer) ended() {
 	if o.asking != nil {
 		o.asking.over(errUnanswered)
 	}
-}
-
-// copied is a copy: what the debuggee answers to it is dropped. The copy's end is still the debuggee's end of reading.
-type copied struct {
-	*mux.Stream
-	observer *observer
-}
-
-func (c copied) Read(b []byte) (int, error) {
-	n, err := c.Stream.Read(b)
-	c.observer.asked(b[:n])
-	return n, err
-}
-
-func (c copied) Write(b []byte) (int, error) {
-	c.observer.answered(b)
-	return len(b), nil
 }

@@ -31,6 +31,12 @@ func paused(text string) *wire.Refusal {
 	return &wire.Refusal{Errno: syscall.EAGAIN, Reason: wire.ReasonPaused, Text: text}
 }
 
+// isPaused tells that refusal.
+func isPaused(err error) bool {
+	r, ok := errors.AsType[*wire.Refusal](err)
+	return ok && r.Reason == wire.ReasonPaused
+}
+
 // gate knows whether the debugger is stopped, and has requests wait for it. The zero value is open.
 type gate struct {
 	mu      sync.Mutex

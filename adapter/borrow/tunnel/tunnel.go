@@ -100,8 +100,12 @@ func (t *Tunnel) Port(target uint16) (uint16, bool) {
 // the stream's link.
 func (t *Tunnel) Serve(ctx context.Context, clients *Clients, stream *mux.Stream) {
 	switch stream.Header.Kind {
-	case wire.KindIncoming, wire.KindCopy:
-		t.incoming(ctx, stream)
+	case wire.KindIncoming:
+		stats, err := t.incoming(ctx, stream)
+		t.logJoint(stream.Header, stats, err)
+	case wire.KindCopy:
+		stats, err := t.copy(ctx, stream)
+		t.logJoint(stream.Header, stats, err)
 	case wire.KindRequest:
 		t.request(ctx, clients, stream)
 	default:
@@ -120,6 +124,10 @@ func (t *Tunnel) dial(ctx context.Context, h wire.Header) (splice.Conn, error) {
 		return conn, err
 	}
 	return t.secure(ctx, conn, h)
+}
+
+func (t *Tunnel) logJoint(h wire.Header, stats splice.Stats, err error) {
+	t.logOf(h).Debug("connection ended", zap.Int64("in", stats.AToB), zap.Int64("out", stats.BToA), zap.Error(err))
 }
 
 func (t *Tunnel) logOf(h wire.Header) *zap.Logger {

@@ -100,7 +100,6 @@ func TestServeRefuses(t *testing.T) {
 		reason wire.Reason
 	}{
 		{"while the debugger is stopped", &Tunnel{}, true, nil, incoming(wire.KindIncoming), syscall.EAGAIN, wire.ReasonPaused},
-		{"a copy while the debugger is stopped", &Tunnel{}, true, nil, incoming(wire.KindCopy), syscall.EAGAIN, wire.ReasonPaused},
 		{"a port that is not configured", &Tunnel{Ports: map[uint16]uint16{81: 8080}}, false, nil, incoming(wire.KindIncoming), syscall.ECONNREFUSED, ""},
 		{"when nobody listens", &Tunnel{}, false, syscall.ECONNREFUSED, incoming(wire.KindIncoming), syscall.ECONNREFUSED, ""},
 		{"what it does not know", &Tunnel{}, false, nil, wire.Header{Kind: "novel"}, syscall.EOPNOTSUPP, wire.ReasonUnsupported},
