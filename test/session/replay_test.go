@@ -67,6 +67,54 @@ func TestReplayStopsAgain(t *testing.T) {
 	}
 }
 
+// TestCopiesOfTheTimeOfAStopCanBeReplayed : a mirrored request that comes while the debugger is stopped is not forced upon it, and not lost.
+func TestCopiesOfTheTimeOfAStopCanBeReplayed(t *testing.T) {
+	for _, c := range filterCases() {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t)
+			d, stop, first := c.stopIn(s, map[string]any{"mode": "mirror"}, asking("/cart/first"))
+			for _, asked := range []*asked{first, s.ask(asking("/cart/second"))} {
+				if r := asked.reply(); r.by() != "target" {
+					t.Errorf("%+v, want the target's answer", r)
+				}
+			}
+			var missed requests.Summary
+			s.until("the second request is listed", func() bool {
+				for _, r := range s.listed() {
+					if r.Path == "/cart/second" {
+						missed = r
+					}
+				}
+				return missed.Done
+			})
+			if missed.Went != requests.Target || missed.Why != "the debugger is stopped" {
+				t.Errorf("listed as %+v", missed)
+			}
+			if err := d.Resume(s.ctx, stop.ThreadID); err != nil {
+				t.Fatal(err)
+			}
+			var replay struct{ ID uint64 }
+			decode(t, s, d, &replay, "podstep/replay", map[string]any{"id": missed.ID})
+			stop, err := d.Stopped(s.ctx)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, d.Outputs())
+			}
+			if r := theRequest(t, s, d, stop.ThreadID); r["path"] != "/cart/second" || r["replayOf"] != fmt.Sprint(missed.ID) {
+				t.Errorf("the scope's request is %v", r)
+			}
+			if err := d.Resume(s.ctx, stop.ThreadID); err != nil {
+				t.Fatal(err)
+			}
+			if e := s.over(replay.ID); e.Went != requests.Debuggee || e.Status != 200 {
+				t.Errorf("the replay is listed as %+v", e)
+			}
+			_, _ = d.Request(s.ctx, "disconnect", map[string]any{})
+			<-d.Exited
+			s.cleared()
+		})
+	}
+}
+
 // restart restarts the debuggee with the case's breakpoint.
 func (c filterCase) restart(s *stage, d *desk.Session) {
 	s.t.Helper()
