@@ -83,9 +83,9 @@ func (r recorded) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// requestH2 serves one request of HTTP/2 of a client, as request does one of HTTP/1.
-func (t *Tunnel) requestH2(ctx context.Context, clients *Clients, stream *mux.Stream) {
-	x := t.newH2exchange(stream.Header, agentStream{stream}, t.record(stream.Header))
+// requestH2 serves one request of HTTP/2 of a client, as request does one of HTTP/1, or a copy of one. The asker is the stream's.
+func (t *Tunnel) requestH2(ctx context.Context, clients *Clients, stream *mux.Stream, asker h2asker) {
+	x := t.newH2exchange(stream.Header, asker, t.record(stream.Header))
 	c, err := clients.enter(ctx, stream.Header.Connection)
 	if err != nil {
 		x.refuse(stream, err)
@@ -120,6 +120,9 @@ func (x *h2exchange) serve(c *client, stream *mux.Stream) error {
 	if err := x.readHead(stream); err != nil {
 		x.refuse(stream, err)
 		return err
+	}
+	if x.isCopy() {
+		return x.serveCopy(c, stream)
 	}
 	waiting, stop := context.WithCancelCause(x.ctx)
 	defer context.AfterFunc(c.gone, func() { stop(context.Cause(c.gone)) })()
@@ -263,6 +266,9 @@ func (x *h2exchange) failure(err error) *wire.Failure {
 
 // fail tells the asker that there will be no answer.
 func (x *h2exchange) fail(err error) error {
+	if x.isCopy() {
+		return errors.Join(fmt.Errorf("the debuggee did not answer: %w", err), x.asker.CloseWrite())
+	}
 	failure := x.failure(err)
 	x.told = true
 	x.rec.Went(instead(x.header, failure), failure.Text)

@@ -104,6 +104,8 @@ func (t *Tunnel) Serve(ctx context.Context, clients *Clients, stream *mux.Stream
 		t.incoming(ctx, stream)
 	case wire.KindRequest:
 		t.request(ctx, clients, stream)
+	case wire.KindRequestCopy:
+		t.requestH2(ctx, clients, stream, copyStream{stream})
 	default:
 		_ = stream.Refuse(&wire.Refusal{Errno: syscall.EOPNOTSUPP, Reason: wire.ReasonUnsupported, Text: "unknown stream kind " + string(stream.Header.Kind)})
 	}
