@@ -58,18 +58,24 @@ func (r *Head) Value(name string) (value string) {
 	return value
 }
 
-// Keep makes the request hold on. Binary metadata is as every server of gRPC takes it: a debuggee has not agreed with the client on anything else.
+// Keep makes the request hold on, for a debuggee.
 func (r *Head) Keep() *Head {
 	kept := *r
-	kept.Fields = slices.Clone(r.Fields)
-	for i, f := range kept.Fields {
-		if isTrueBinary(f) {
-			kept.Fields[i].Value = base64.RawStdEncoding.EncodeToString([]byte(f.Value[1:]))
-		}
-	}
+	kept.Fields = keep(r.Fields)
 	kept.regular = kept.Fields[len(r.Fields)-len(r.regular):]
 	kept.About.Fields = &kept
 	return &kept
+}
+
+// keep is a copy of fields with binary metadata as every server of gRPC takes it: a debuggee has not agreed with the client on anything else.
+func keep(fields []hpack.HeaderField) []hpack.HeaderField {
+	kept := slices.Clone(fields)
+	for i, f := range kept {
+		if isTrueBinary(f) {
+			kept[i].Value = base64.RawStdEncoding.EncodeToString([]byte(f.Value[1:]))
+		}
+	}
+	return kept
 }
 
 // ReadHead reads a request's head; nil when it is malformed (RFC 9113 §8.1.1), and nobody's but the target's.
@@ -99,10 +105,8 @@ func ReadHead(fields []hpack.HeaderField) *Head {
 		}
 		*at = f.Value
 	}
-	for _, f := range r.regular {
-		if !isRegular(f) {
-			return nil
-		}
+	if !areRegular(r.regular) {
+		return nil
 	}
 	r.About.Fields = r
 	r.Tunnel = r.About.Method == "CONNECT"
@@ -129,6 +133,11 @@ func ReadHead(fields []hpack.HeaderField) *Head {
 // isTrueBinary tells metadata of gRPC that is sent as it is, behind a zero byte, to a server that has allowed it (gRPC, proposal G1).
 func isTrueBinary(f hpack.HeaderField) bool {
 	return strings.HasSuffix(f.Name, "-bin") && strings.HasPrefix(f.Value, "\x00")
+}
+
+// areRegular says whether fields may be a trailer, or in a head behind the pseudo-header fields.
+func areRegular(fields []hpack.HeaderField) bool {
+	return !slices.ContainsFunc(fields, func(f hpack.HeaderField) bool { return !isRegular(f) })
 }
 
 // isRegular says whether a field may be in a message that is no pseudo-header field (RFC 9113 §8.2).

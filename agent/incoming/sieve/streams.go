@@ -136,7 +136,7 @@ func (s *streams) section(id uint32, block []byte, ends bool) error {
 	case err != nil && !isLong:
 		return err
 	case isOpen || u != nil:
-		s.trailer(id, u, fields, ends && !isLong)
+		s.trailer(id, u, fields, ends && !isLong && areRegular(fields))
 	case id <= s.last:
 		// The trailer of a request that is not let through.
 	case id%2 == 0:
@@ -168,7 +168,7 @@ func (s *streams) trailer(id uint32, u *pending, fields []hpack.HeaderField, wel
 		s.cancel(id, http2.ErrCodeProtocol)
 		return
 	}
-	s.fields(id, fields, false, true)
+	s.fields(id, keep(fields), false, true)
 }
 
 // request decides about a request by its head, or has its content looked into.
