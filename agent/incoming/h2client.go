@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"podstep.dev/agent/incoming/sieve"
 	"podstep.dev/internal/h2"
 )
 
@@ -141,7 +142,7 @@ func (m *interposer) clientBlock() error {
 // fields reads a header block that is whole; long says that it is longer than what is looked into.
 func (m *interposer) fields(b *blocks) (fields []hpack.HeaderField, long bool, err error) {
 	fields, err = b.read()
-	long = errors.Is(err, errLong)
+	long = errors.Is(err, h2.ErrLong)
 	switch {
 	case err != nil && !long:
 		return nil, false, &connectionError{http2.ErrCodeCompression}
@@ -154,7 +155,7 @@ func (m *interposer) fields(b *blocks) (fields []hpack.HeaderField, long bool, e
 // request routes a request whose head is known.
 func (m *interposer) request(s *h2stream, fields []hpack.HeaderField) {
 	m.streams[s.id] = s
-	r := readRequest(fields)
+	r := sieve.ReadHead(fields)
 	if r == nil || m.targetOver {
 		m.toTarget(s, fields)
 		return
@@ -216,6 +217,11 @@ func (m *interposer) clientTrailer(s *h2stream, fields []hpack.HeaderField, end 
 		s.x.finish(cloned(fields))
 	}
 	m.forgetIfOver(s)
+}
+
+// cloned is not nil, also of an empty trailer.
+func cloned(fields []hpack.HeaderField) []hpack.HeaderField {
+	return append(make([]hpack.HeaderField, 0, len(fields)), fields...)
 }
 
 // clientData takes in content.
@@ -295,8 +301,8 @@ func (m *interposer) clientSettings(f frame) error {
 // clampTable makes a table of fields in SETTINGS no larger than is kept here. The sender of SETTINGS does not know how much of it is used.
 func clampTable(p []byte) {
 	for ; len(p) >= 6; p = p[6:] {
-		if http2.SettingID(binary.BigEndian.Uint16(p)) == http2.SettingHeaderTableSize && binary.BigEndian.Uint32(p[2:]) > maxTable {
-			binary.BigEndian.PutUint32(p[2:], maxTable)
+		if http2.SettingID(binary.BigEndian.Uint16(p)) == http2.SettingHeaderTableSize && binary.BigEndian.Uint32(p[2:]) > h2.MaxTable {
+			binary.BigEndian.PutUint32(p[2:], h2.MaxTable)
 		}
 	}
 }

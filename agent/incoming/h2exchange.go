@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"podstep.dev/agent/incoming/sieve"
 	"podstep.dev/internal/h2"
 	"podstep.dev/internal/splice"
 	"podstep.dev/internal/wire"
@@ -22,7 +23,7 @@ type h2exchange struct {
 	*interposer
 	s         *h2stream
 	st        *steal
-	r         *h2request
+	r         *sieve.Head
 	id, seat  uint64
 	changed   sync.Cond
 	uploading sync.WaitGroup
@@ -56,24 +57,24 @@ type h2exchange struct {
 	hurry *time.Timer
 }
 
-func (m *interposer) newExchange(s *h2stream, r *h2request, st *steal) *h2exchange {
+func (m *interposer) newExchange(s *h2stream, r *sieve.Head, st *steal) *h2exchange {
 	x := &h2exchange{interposer: m, s: s, st: st, r: r, keeps: true, asking: true}
 	x.changed.L = &m.mu
-	for _, f := range r.fields {
+	for _, f := range r.Fields {
 		x.head += int(f.Size())
 	}
 	return x
 }
 
 // offer has a debuggee asked for a request, or the target when there is no memory to keep it.
-func (m *interposer) offer(s *h2stream, r *h2request, st *steal) {
-	fields := r.fields
+func (m *interposer) offer(s *h2stream, r *sieve.Head, st *steal) {
+	fields := r.Fields
 	x := m.newExchange(s, r, st)
 	if !x.begin() {
 		m.toTarget(s, fields)
 		return
 	}
-	x.r = r.keep()
+	x.r = r.Keep()
 	m.mix()
 }
 
@@ -130,7 +131,7 @@ func (x *h2exchange) run() {
 		x.flushBoth()
 		return
 	}
-	h := wire.Header{Kind: wire.KindRequest, From: x.from, To: x.to, Protocol: wire.HTTP2, Connection: x.seat, Request: x.id, Probe: x.r.probe, TLS: x.wasTLS()}
+	h := wire.Header{Kind: wire.KindRequest, From: x.from, To: x.to, Protocol: wire.HTTP2, Connection: x.seat, Request: x.id, Probe: x.r.Probe, TLS: x.wasTLS()}
 	stream, await, err := x.st.offer(h, first, x.st.patience())
 	if err != nil {
 		x.refused(err)
@@ -168,7 +169,7 @@ func (x *h2exchange) run() {
 
 // mayRepeat says whether the target may answer the request although the debuggee may have it.
 func (x *h2exchange) mayRepeat() bool {
-	return x.r.probe || !x.r.tunnel && x.st.mayRepeat(x.r.like())
+	return x.r.Probe || !x.r.Tunnel && x.st.mayRepeat(like(x.r))
 }
 
 // first is the request's beginning, all that is known of it.
@@ -180,14 +181,14 @@ func (x *h2exchange) first() (first []byte, err error) {
 	}
 	n := min(len(x.waiting), wire.MaxFirst-x.head)
 	whole := x.s.ended && x.trailer == nil && n == len(x.waiting)
-	first, err = h2.Begin(x.r.fields, x.waiting[:n], whole)
+	first, err = h2.Begin(x.r.Fields, x.waiting[:n], whole)
 	if err == nil && len(first) > wire.MaxFirst {
 		n, whole = 0, x.s.ended && x.trailer == nil && len(x.waiting) == 0
-		first, err = h2.Begin(x.r.fields, nil, whole)
+		first, err = h2.Begin(x.r.Fields, nil, whole)
 	}
 	if err != nil || len(first) > wire.MaxFirst {
 		x.giveToTarget()
-		return nil, errors.Join(err, errLong)
+		return nil, errors.Join(err, h2.ErrLong)
 	}
 	x.handOn(n)
 	x.sent = whole
@@ -237,7 +238,7 @@ func (x *h2exchange) giveToTarget() {
 		return
 	}
 	last := s.ended && x.trailer == nil
-	m.up.out.Headers(s.up.id, x.r.fields, last && len(data) == 0)
+	m.up.out.Headers(s.up.id, x.r.Fields, last && len(data) == 0)
 	if x.granted > 0 {
 		m.up.out.Frame(func(f *http2.Framer) error { return f.WriteWindowUpdate(s.up.id, x.granted) })
 	}

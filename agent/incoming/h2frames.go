@@ -3,7 +3,6 @@
 package incoming
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
 
@@ -13,19 +12,8 @@ import (
 	"podstep.dev/internal/h2"
 )
 
-// Bounds of what is gathered of one direction, in bytes.
-const (
-	frameHead = 9
-	// maxBlock is the longest header block, compressed, and the longest frame that is gathered beside the inbox.
-	maxBlock = 128 << 10
-	// maxList is the longest header section, as SETTINGS_MAX_HEADER_LIST_SIZE counts it.
-	maxList = 256 << 10
-	// maxTable is the largest table of fields that either side may have remembered (RFC 7541 §4.2).
-	maxTable = 64 << 10
-)
-
-// errLong says that a frame or a header block is longer than what is gathered.
-var errLong = errors.New("too long to be looked into")
+// frameHead is the size of a frame's head.
+const frameHead = h2.FrameHead
 
 // frame is a frame, or a piece of a DATA frame that is longer than the inbox.
 type frame struct {
@@ -49,31 +37,12 @@ func (f *frame) data() (content []byte, size int, ok bool) {
 	if f.raw == nil {
 		return f.payload, f.size, true
 	}
-	content, ok = unpad(f.payload, f.has(http2.FlagDataPadded))
+	content, ok = h2.Unpad(f.payload, f.has(http2.FlagDataPadded))
 	return content, len(f.payload), ok
 }
 
-// fragment is a HEADERS frame's part of the header block (RFC 9113 §6.2).
-func (f *frame) fragment() ([]byte, bool) {
-	p, ok := unpad(f.payload, f.has(http2.FlagHeadersPadded))
-	if !ok || !f.has(http2.FlagHeadersPriority) {
-		return p, ok
-	}
-	if len(p) < 5 {
-		return nil, false
-	}
-	return p[5:], true
-}
-
-func unpad(p []byte, padded bool) ([]byte, bool) {
-	if !padded {
-		return p, true
-	}
-	if len(p) == 0 || int(p[0]) > len(p)-1 {
-		return nil, false
-	}
-	return p[1 : len(p)-int(p[0])], true
-}
+// fragment is a HEADERS frame's part of the header block.
+func (f *frame) fragment() ([]byte, bool) { return h2.Fragment(f.flags, f.payload) }
 
 // frames tells the frames of one direction apart. It is for one goroutine.
 type frames struct {
@@ -101,7 +70,7 @@ func (r *frames) more() error {
 }
 
 // next returns the next frame if there is a whole one, or a piece of one that is too long. What it returns holds until more. The error is
-// errLong, or io.ErrUnexpectedEOF for padding that is longer than its frame.
+// h2.ErrLong, or io.ErrUnexpectedEOF for padding that is longer than its frame.
 func (r *frames) next() (f frame, ok bool, err error) {
 	b := r.bytes()
 	switch {
@@ -126,8 +95,8 @@ func (r *frames) next() (f frame, ok bool, err error) {
 	if f.kind == http2.FrameData && total > frameHead+1 {
 		return r.beginPiece(f, total-frameHead)
 	}
-	if total > maxBlock {
-		return f, false, errLong
+	if total > h2.MaxBlock {
+		return f, false, h2.ErrLong
 	}
 	r.long = make([]byte, 0, total)
 	return r.gather()
@@ -189,10 +158,11 @@ func (r *frames) nextPiece() (f frame, ok bool, err error) {
 }
 
 func headOf(b []byte) frame {
-	return frame{kind: http2.FrameType(b[3]), flags: http2.Flags(b[4]), stream: binary.BigEndian.Uint32(b[5:]) & (1<<31 - 1)}
+	h := h2.HeadOf(b)
+	return frame{kind: h.Type, flags: h.Flags, stream: h.StreamID}
 }
 
-func lengthOf(b []byte) int { return int(b[0])<<16 | int(b[1])<<8 | int(b[2]) }
+func lengthOf(b []byte) int { return int(h2.HeadOf(b).Length) }
 
 // isSettings says whether bytes begin as HTTP/2 connections do after the client's preface: with SETTINGS (RFC 9113 §3.4).
 func isSettings(b []byte) bool {
@@ -205,32 +175,15 @@ func isSettings(b []byte) bool {
 
 // blocks puts the header blocks of one direction together and reads their fields.
 type blocks struct {
-	decoder *hpack.Decoder
+	reader *h2.BlockReader
 	// first is the block's HEADERS or PUSH_PROMISE frame; open says that others of it are missing.
 	first frame
 	open  bool
 	// frames are those frames as they came, fragments what they have of the block.
 	frames, fragments []byte
-
-	list  []hpack.HeaderField
-	size  uint32
-	isBig bool
 }
 
-func newBlocks() *blocks {
-	b := &blocks{}
-	b.decoder = hpack.NewDecoder(4<<10, b.add)
-	b.decoder.SetAllowedMaxDynamicTableSize(maxTable)
-	return b
-}
-
-func (b *blocks) add(f hpack.HeaderField) {
-	if b.size += f.Size(); b.size > maxList {
-		b.isBig = true
-		return
-	}
-	b.list = append(b.list, f)
-}
+func newBlocks() *blocks { return &blocks{reader: h2.NewBlockReader()} }
 
 // begin takes in a block's first frame, and says whether nothing is missing.
 func (b *blocks) begin(f frame, fragment []byte) (whole bool) {
@@ -244,30 +197,22 @@ func (b *blocks) begin(f frame, fragment []byte) (whole bool) {
 	return false
 }
 
-// goOn takes in a CONTINUATION frame. The error is errLong or h2.ErrFrame.
+// goOn takes in a CONTINUATION frame. The error is h2.ErrLong or h2.ErrFrame.
 func (b *blocks) goOn(f frame) (whole bool, err error) {
 	if !b.open || f.kind != http2.FrameContinuation || f.stream != b.first.stream {
 		return false, h2.ErrFrame
 	}
-	if len(b.fragments)+len(f.payload) > maxBlock || len(b.frames)+len(f.raw) > 2*maxBlock {
-		return false, errLong
+	if len(b.fragments)+len(f.payload) > h2.MaxBlock || len(b.frames)+len(f.raw) > 2*h2.MaxBlock {
+		return false, h2.ErrLong
 	}
 	b.frames, b.fragments = append(b.frames, f.raw...), append(b.fragments, f.payload...)
 	b.open = !f.has(http2.FlagHeadersEndHeaders)
 	return !b.open, nil
 }
 
-// read returns the fields of the block that is whole; they hold until the next. The error is errLong, after which further blocks
-// can be read, or says that none can.
+// read is the reader's Read of the block that is whole.
 func (b *blocks) read() ([]hpack.HeaderField, error) {
-	b.list, b.size, b.isBig = b.list[:0], 0, false
-	_, err := b.decoder.Write(b.fragments)
-	if err == nil {
-		err = b.decoder.Close()
-	}
+	fields, err := b.reader.Read(b.fragments)
 	b.fragments = nil
-	if err == nil && b.isBig {
-		err = errLong
-	}
-	return b.list, err
+	return fields, err
 }

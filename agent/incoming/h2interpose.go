@@ -231,7 +231,7 @@ func (e *connectionError) Error() string { return "connection error: " + e.code.
 // them judges them.
 func (m *interposer) passRest(w *way, f frame, err error) {
 	why := wire.UnreadOdd
-	if errors.Is(err, errLong) {
+	if errors.Is(err, h2.ErrLong) {
 		why = wire.UnreadLong
 	}
 	m.tellUnread(why)
@@ -266,7 +266,7 @@ func (m *interposer) breakOff(err error) {
 	code := http2.ErrCodeProtocol
 	if e, ok := errors.AsType[*connectionError](err); ok {
 		code = e.code
-	} else if errors.Is(err, errLong) {
+	} else if errors.Is(err, h2.ErrLong) {
 		code = http2.ErrCodeEnhanceYourCalm
 	}
 	m.mu.Lock()

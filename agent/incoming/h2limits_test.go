@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"podstep.dev/agent/incoming/sieve"
 	"podstep.dev/agent/internal/testpod"
 	"podstep.dev/internal/h2"
 	"podstep.dev/internal/mux"
@@ -59,7 +60,7 @@ func FuzzFrames(f *testing.F) {
 			}
 			if whole {
 				if fields, err := blocks.read(); err == nil {
-					readRequest(fields)
+					sieve.ReadHead(fields)
 				}
 			}
 		}

@@ -18,13 +18,13 @@ import (
 
 // respondInstead says to the client that nobody answers, and returns the content that is to follow.
 func (x *h2exchange) respondInstead(f wire.Failure) []byte {
-	if kind := x.r.value("content-type"); h2.IsGRPC(kind) {
+	if kind := x.r.Value("content-type"); h2.IsGRPC(kind) {
 		x.down.out.Headers(x.s.id, h2.GRPCFailure(kind, f.Status, f.Text), true)
 		return nil
 	}
 	body := f.Text + "\n"
 	head := h2.Fields(":status", strconv.Itoa(f.Status), "content-type", "text/plain; charset=utf-8", "content-length", strconv.Itoa(len(body)))
-	without := x.r.about.Method == "HEAD"
+	without := x.r.About.Method == "HEAD"
 	x.down.out.Headers(x.s.id, head, without)
 	if without {
 		return nil

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/net/http2"
+
+	"podstep.dev/internal/h2"
 )
 
 // fromTargets takes in one frame of the target's.
@@ -23,7 +25,7 @@ func (m *interposer) fromTargets(f frame) error {
 			return m.targetBlock()
 		}
 	case http2.FramePushPromise:
-		fragment, ok := unpad(f.payload, f.has(http2.FlagPushPromisePadded))
+		fragment, ok := h2.Unpad(f.payload, f.has(http2.FlagPushPromisePadded))
 		if !ok || len(fragment) < 4 {
 			return errProtocol
 		}
@@ -101,7 +103,7 @@ func (m *interposer) targetBlock() error {
 }
 
 func (m *interposer) refusePush(f frame) {
-	p, _ := unpad(f.raw[frameHead:frameHead+lengthOf(f.raw)], f.has(http2.FlagPushPromisePadded))
+	p, _ := h2.Unpad(f.raw[frameHead:frameHead+lengthOf(f.raw)], f.has(http2.FlagPushPromisePadded))
 	if len(p) < 4 {
 		return
 	}

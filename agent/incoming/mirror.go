@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -123,21 +122,30 @@ func (s *Subscriptions) judge(port uint16, head []byte) capture.Verdict {
 	}
 }
 
-// copy opens the stream for one mirrored connection.
-func (s *Subscriptions) copy(ctx context.Context, from, to netip.AddrPort) (splice.Conn, error) {
+// copy opens the stream for one mirrored connection, or for one request of HTTP/2.
+func (s *Subscriptions) copy(ctx context.Context, o capture.Origin) (splice.Conn, error) {
+	port := o.To.Port()
 	s.mu.Lock()
-	m, ok := s.mirrors.ports[to.Port()]
+	m, ok := s.mirrors.ports[port]
 	s.mu.Unlock()
 	if !ok {
-		return nil, fmt.Errorf("port %d is not mirrored", to.Port())
+		return nil, fmt.Errorf("port %d is not mirrored", port)
+	}
+	h := wire.Header{Kind: wire.KindCopy, Port: port, From: o.From, To: o.To, Subscription: m.id}
+	sifter, sifted := o.Sieve.(*sifter)
+	if sifted && o.Copy != 0 {
+		h.Kind, h.Protocol, h.Connection, h.Request = wire.KindRequestCopy, wire.HTTP2, sifter.sit(), s.requests.Add(1)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.opts.OpenTimeout)
 	defer cancel()
-	stream, err := s.begin(ctx, wire.Header{Kind: wire.KindCopy, Port: to.Port(), From: from, To: to, Subscription: m.id}, nil)
+	stream, err := s.begin(ctx, h, nil)
 	if err != nil {
 		return nil, err
 	}
 	if err := stream.Await(ctx); err != nil {
+		if h.Kind == wire.KindRequestCopy && errors.Is(err, syscall.EOPNOTSUPP) {
+			sifter.count(wire.UnreadHTTP2) // an adapter of before
+		}
 		return nil, err
 	}
 	return stream, nil

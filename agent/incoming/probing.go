@@ -5,11 +5,10 @@ package incoming
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"syscall"
 
-	"podstep.dev/agent/incoming/sieve"
 	"podstep.dev/internal/filter"
-	"podstep.dev/internal/http1"
 	"podstep.dev/internal/wire"
 )
 
@@ -26,14 +25,27 @@ func declaredProbes(p wire.SubscribeParams) (*filter.Matcher, error) {
 }
 
 // isProbe says whether a request is a probe: the kubelet's, or one that the session declares.
-func (st *steal) isProbe(req *http1.Request) bool {
-	if st.probes.isProbe(req) {
+func (st *steal) isProbe(r filter.Request) bool {
+	if st.probes.isProbe(r) {
 		return true
 	}
-	if st.declared == nil || req.Method != http.MethodGet && req.Method != http.MethodHead {
+	if st.declared == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
-	return st.declared.Match(sieve.About(req)) == filter.Yes
+	return st.declared.Match(r) == filter.Yes
+}
+
+// isProbe says whether a request is the kubelet's: one of HTTP/1, or of HTTP/2 by a mesh in its place.
+func (p probes) isProbe(r filter.Request) bool {
+	if len(p) == 0 || r.Method != http.MethodGet || !p.has(r.Target) {
+		return false
+	}
+	for i := range r.Fields.Len() {
+		if name, value := r.Fields.At(i); strings.EqualFold(name, "User-Agent") {
+			return strings.HasPrefix(value, prober)
+		}
+	}
+	return false
 }
 
 // takesProbes says whether the adapter is asked to take a probe: while the debugger is stopped, probes are the target's. The adapter knows

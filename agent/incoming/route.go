@@ -21,7 +21,7 @@ func (v *conversation) route(req *http1.Request) (of *steal, probe bool) {
 		if st.filter != nil && !v.matches(st.filter, req, &seen) {
 			continue
 		}
-		probe := st.isProbe(req)
+		probe := st.isProbe(sieve.About(req))
 		if probe && !st.takesProbes() || !probe && !st.takes() {
 			return nil, probe
 		}

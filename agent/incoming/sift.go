@@ -4,12 +4,11 @@ package incoming
 
 import (
 	"errors"
-	"net/http"
-	"strings"
+	"sync"
+	"sync/atomic"
 
 	"podstep.dev/agent/incoming/capture"
 	"podstep.dev/agent/incoming/sieve"
-	"podstep.dev/internal/http1"
 	"podstep.dev/internal/wire"
 )
 
@@ -17,8 +16,12 @@ import (
 type sifter struct {
 	*sieve.Sieve
 	mirrored
-	unread *unread
-	told   bool
+	session *Subscriptions
+	told    atomic.Bool
+
+	mu sync.Mutex
+	// seat is the connection's number in the link, 0 as long as it has no request of HTTP/2.
+	seat uint64
 }
 
 // sift makes the sieve of a connection to a mirrored port, nil where all is copied.
@@ -29,16 +32,16 @@ func (s *Subscriptions) sift(port uint16) capture.Sieve {
 	if !ok || m.filter == nil {
 		return nil
 	}
-	return &sifter{Sieve: sieve.New(m.filter, m.probes.isProbe), mirrored: m, unread: s.unread}
+	return &sifter{Sieve: sieve.New(m.filter, m.probes.isProbe), mirrored: m, session: s}
 }
 
 // Take picks of the next bytes.
-func (s *sifter) Take(b []byte, keep func(p []byte, begins bool)) capture.Sifted {
+func (s *sifter) Take(b []byte, out capture.Copies) capture.Sifted {
 	if s.over.Load() {
 		// Another subscription of the port may follow, with another filter.
 		return capture.Torn
 	}
-	err := s.Sieve.Take(b, keep)
+	err := s.Sieve.Take(b, out)
 	s.tell(err)
 	unread, _ := errors.AsType[*sieve.UnreadError](err)
 	switch {
@@ -52,13 +55,39 @@ func (s *sifter) Take(b []byte, keep func(p []byte, begins bool)) capture.Sifted
 }
 
 // End decides what is undecided.
-func (s *sifter) End(keep func(p []byte, begins bool)) { s.tell(s.Sieve.End(keep)) }
+func (s *sifter) End(out capture.Copies) { s.tell(s.Sieve.End(out)) }
 
-// tell counts the connection, once.
+// Close tells that no further request of the connection comes.
+func (s *sifter) Close() {
+	s.mu.Lock()
+	seat := s.seat
+	s.mu.Unlock()
+	if seat != 0 {
+		s.session.opts.Closed(seat)
+	}
+}
+
+// sit is the number of the connection in the session's link.
+func (s *sifter) sit() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seat == 0 {
+		s.seat = s.session.seats.Add(1)
+	}
+	return s.seat
+}
+
+// tell counts the connection if it cannot be read.
 func (s *sifter) tell(err error) {
-	if unread, ok := errors.AsType[*sieve.UnreadError](err); ok && !s.told {
-		s.told = true
-		s.unread.add(s.id, unread.Why)
+	if unread, ok := errors.AsType[*sieve.UnreadError](err); ok {
+		s.count(unread.Why)
+	}
+}
+
+// count counts the connection, once.
+func (s *sifter) count(why wire.Unread) {
+	if s.told.CompareAndSwap(false, true) {
+		s.session.unread.add(s.id, why)
 	}
 }
 
@@ -70,13 +99,4 @@ func (s *Subscriptions) older(port uint16) {
 	if m.filter != nil {
 		s.unread.add(m.id, wire.UnreadOld)
 	}
-}
-
-// isProbe says whether a request is the kubelet's.
-func (p probes) isProbe(req *http1.Request) bool {
-	if len(p) == 0 || req.Method != http.MethodGet {
-		return false
-	}
-	agent, _ := http1.Value(req.Fields, "User-Agent")
-	return strings.HasPrefix(agent, prober) && p.has(req.Target)
 }

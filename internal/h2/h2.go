@@ -5,6 +5,7 @@ package h2
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -121,6 +122,16 @@ func Begin(fields []hpack.HeaderField, data []byte, end bool) ([]byte, error) {
 		}
 	}
 	return w.buf.Bytes(), nil
+}
+
+// DataHead makes head that of a DATA frame of n bytes, at most MaxData; end says that the message ends with it. It is for who has the
+// content written behind it, without another copy.
+func DataHead(head *[FrameHead]byte, n int, end bool) {
+	*head = [FrameHead]byte{byte(n >> 16), byte(n >> 8), byte(n), byte(http2.FrameData)}
+	if end {
+		head[4] = byte(http2.FlagDataEndStream)
+	}
+	binary.BigEndian.PutUint32(head[5:], messageStream)
 }
 
 // Frame is one frame of a message: a header section, or content.

@@ -22,6 +22,10 @@ const (
 	// KindCopy carries a mirrored connection's bytes to the debuggee; the agent opens it and ignores what comes back.
 	// Port, From, To, Subscription are set.
 	KindCopy Kind = "copy"
+	// KindRequestCopy carries a mirrored request of HTTP/2 to the debuggee; the agent opens it and ignores what comes back but its end, which
+	// says that the request was answered. Port, From, To, Subscription, Connection, Request and Protocol are set, and the payload is as
+	// of [KindRequest].
+	KindRequestCopy Kind = "requestCopy"
 	// KindDial asks for a TCP connection from the target's network namespace to Address.
 	KindDial Kind = "dial"
 	// KindDNS carries DNS messages, each behind two bytes of length (RFC 1035 §4.2.2), answered as inside the target.

@@ -49,7 +49,7 @@ func (x *h2exchange) deliver(c *client, stream *mux.Stream) error {
 // reserves a stream of a connection for one more attempt, after one that the debuggee refused unprocessed.
 func (x *h2exchange) run(l *h2leg, another func() (*h2leg, error)) error {
 	x.tunnel.delivered.Add(1)
-	x.rec.Went(WentDebuggee, "")
+	x.wentOn()
 	defer context.AfterFunc(x.ctx, func() {
 		if !errors.Is(context.Cause(x.ctx), errGivenUp) {
 			splice.Reset(x.asker) // what is read of it still has no end of its own
@@ -100,7 +100,7 @@ func (x *h2exchange) run(l *h2leg, another func() (*h2leg, error)) error {
 func (x *h2exchange) first(s *h2stream) (h2.Frame, error) {
 	watching, unwatch := context.WithCancel(x.ctx)
 	var watch sync.WaitGroup
-	if d := x.tunnel.HangTimeout; d > 0 {
+	if d := x.tunnel.HangTimeout; d > 0 && !x.isCopy() {
 		watch.Go(func() { x.tunnel.gate.watch(watching, d, &x.moved, func() { s.giveUp(errHung) }) })
 	}
 	if x.header.Probe {

@@ -83,9 +83,9 @@ func (r recorded) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// requestH2 serves one request of HTTP/2 of a client, as request does one of HTTP/1.
-func (t *Tunnel) requestH2(ctx context.Context, clients *Clients, stream *mux.Stream) {
-	x := t.newH2exchange(stream.Header, agentStream{stream}, t.record(stream.Header))
+// requestH2 serves one request of HTTP/2 of a client, as request does one of HTTP/1, or a copy of one. The asker is the stream's.
+func (t *Tunnel) requestH2(ctx context.Context, clients *Clients, stream *mux.Stream, asker h2asker) {
+	x := t.newH2exchange(stream.Header, asker, t.record(stream.Header))
 	c, err := clients.enter(ctx, stream.Header.Connection)
 	if err != nil {
 		x.refuse(stream, err)
@@ -120,6 +120,9 @@ func (x *h2exchange) serve(c *client, stream *mux.Stream) error {
 	if err := x.readHead(stream); err != nil {
 		x.refuse(stream, err)
 		return err
+	}
+	if x.isCopy() {
+		return x.serveCopy(c, stream)
 	}
 	waiting, stop := context.WithCancelCause(x.ctx)
 	defer context.AfterFunc(c.gone, func() { stop(context.Cause(c.gone)) })()
@@ -182,7 +185,7 @@ func (x *h2exchange) reply(stream *mux.Stream, why string, status int, fields []
 		err = x.content([]byte(body), true)
 	}
 	if err == nil {
-		err = x.skip()
+		err = x.skip(maxKept)
 	}
 	if err == nil {
 		err = stream.CloseWrite()
@@ -196,8 +199,8 @@ func (x *h2exchange) reply(stream *mux.Stream, why string, status int, fields []
 	return nil
 }
 
-// skip reads the rest of a request that podstep has answered.
-func (x *h2exchange) skip() error {
+// skip reads the rest of a request that the debuggee does not get, but of a long one no more than most bytes.
+func (x *h2exchange) skip(most int) error {
 	for !x.isWhole() {
 		f, err := x.next()
 		switch {
@@ -208,7 +211,7 @@ func (x *h2exchange) skip() error {
 		default:
 			_ = x.asked.Data(f.Data, f.End)
 		}
-		if x.keep(f); x.keptSize > maxKept && !f.End {
+		if x.keep(f); x.keptSize > most && !f.End {
 			return x.out.Reset(http2.ErrCodeNo)
 		}
 	}
@@ -263,6 +266,9 @@ func (x *h2exchange) failure(err error) *wire.Failure {
 
 // fail tells the asker that there will be no answer.
 func (x *h2exchange) fail(err error) error {
+	if x.isCopy() {
+		return errors.Join(fmt.Errorf("the debuggee did not answer: %w", err), x.asker.CloseWrite())
+	}
 	failure := x.failure(err)
 	x.told = true
 	x.rec.Went(instead(x.header, failure), failure.Text)

@@ -13,6 +13,9 @@ import (
 // errUnanswered is what a copied request ended with that the debuggee did not answer whole.
 var errUnanswered = errors.New("the connection ended before the debuggee's answer did")
 
+// targetAnswered is why the debuggee's answer to a copy is nobody's.
+const targetAnswered = "the target answered its client"
+
 // observer tells the Recorder of the requests in a copy of a connection, as its bytes pass by. It delays and changes nothing. What is no HTTP/1,
 // or could be read in two ways, is not observed from there on. Asked is called by one goroutine, answered by another.
 type observer struct {
@@ -65,7 +68,7 @@ func (t *Tunnel) observe(stream *mux.Stream) *observer {
 			return rec
 		}
 		rec.SeenAs(h.From, 0)
-		rec.Went(WentCopy, "the target answered its client")
+		rec.Went(WentCopy, targetAnswered)
 		return rec
 	}}
 }

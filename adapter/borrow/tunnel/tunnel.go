@@ -108,6 +108,8 @@ func (t *Tunnel) Serve(ctx context.Context, clients *Clients, stream *mux.Stream
 		t.logJoint(stream.Header, stats, err)
 	case wire.KindRequest:
 		t.request(ctx, clients, stream)
+	case wire.KindRequestCopy:
+		t.requestH2(ctx, clients, stream, copyStream{stream})
 	default:
 		_ = stream.Refuse(&wire.Refusal{Errno: syscall.EOPNOTSUPP, Reason: wire.ReasonUnsupported, Text: "unknown stream kind " + string(stream.Header.Kind)})
 	}

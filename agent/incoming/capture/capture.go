@@ -30,10 +30,19 @@ import (
 // Mark is the packet mark of an agent's passthrough connections ("PS"). Packets that carry it are not seen.
 const Mark = 0x5053
 
-// Deliver opens the copy of one connection: from is the client, to the destination on the wire. It may block; until it
+// Deliver opens a copy. It may block; until it
 // returns, the connection's bytes are kept. What the returned connection answers is read and dropped. The capture
 // closes it: CloseWrite after the client's FIN, a reset after the client's RST or when the copy is given up.
-type Deliver func(ctx context.Context, from, to netip.AddrPort) (splice.Conn, error)
+type Deliver func(ctx context.Context, o Origin) (splice.Conn, error)
+
+// Origin says what a copy is of.
+type Origin struct {
+	// From is the connection's client, To the destination on the wire.
+	From, To netip.AddrPort
+	// Sieve is the connection's, nil when it has none, and Copy its name for the copy.
+	Sieve Sieve
+	Copy  uint32
+}
 
 // Port is a port to copy.
 type Port struct {
@@ -72,7 +81,8 @@ type Options struct {
 	// Older is told of each connection to the port that is left out because its beginning was not seen. It must not block. If
 	// nil, nobody is told.
 	Older func(port uint16)
-	// Connections is how many connections are followed at once; further ones are given up. If zero, 1024.
+	// Connections is how many connections are followed at once, and how many copies there are; further ones are given up. The copies of one
+	// connection beside its own may be a quarter of that. If zero, 1024.
 	Connections int
 	// Ring is the size in bytes of the kernel's buffer, rounded up to whole blocks of 512 KiB. If zero, 16 MiB.
 	// A capture has one, so watch all ports of a session with one capture.
@@ -118,7 +128,7 @@ type Stats struct {
 	Connections uint64
 	// Older connections that were left out because they began before the capture. Approximate when there are very many.
 	Older uint64
-	// Copied connections, the ones under way included.
+	// Copied is how many copies were begun.
 	Copied uint64
 }
 
@@ -131,7 +141,7 @@ type Capture struct {
 	group  errgroup.Group
 	ports  atomic.Pointer[[]Port]
 	// copy begins the copy of a connection, or returns nil when there are too many.
-	copy func(id tuple, partial bool) *replica
+	copy func(of *connection, id uint32) *replica
 
 	packets, connections, older, copied atomic.Uint64
 	// held is the memory of all replicas, and of what sieves have not decided.
@@ -145,6 +155,9 @@ type Capture struct {
 
 // sweepEvery is how often losses are told and old things ended.
 const sweepEvery = time.Second
+
+// share of all copies is what those of one connection beside its own may be: one of so many.
+const share = 4
 
 // Start copies the connections that clients make from here on to ports of the network namespace that the calling thread
 // is in. deliver is called for each, concurrently. It ends with Close or with ctx. Without CAP_NET_RAW the error is EPERM.
@@ -162,7 +175,7 @@ func Start(ctx context.Context, ports []Port, deliver Deliver, opts Options) (*C
 	ctx, cancel := context.WithCancel(ctx)
 	c := &Capture{opts: opts, ring: r, cancel: cancel, live: map[*replica]struct{}{}, sieves: map[*connection]struct{}{}}
 	c.ports.Store(&ports)
-	c.copy = func(id tuple, partial bool) *replica { return c.replicate(ctx, id, partial, deliver) }
+	c.copy = func(of *connection, id uint32) *replica { return c.replicate(ctx, of, id, deliver) }
 	c.group.Go(func() error {
 		defer cancel()
 		return c.read(ctx, newTracker(c))
@@ -201,6 +214,7 @@ func (c *Capture) Close() error {
 // read feeds the tracker until ctx ends or the socket fails.
 func (c *Capture) read(ctx context.Context, t *tracker) error {
 	defer c.ring.free()
+	defer t.end()
 	hangUp := context.AfterFunc(ctx, c.ring.hangUp)
 	defer hangUp()
 	var told Stats
@@ -239,9 +253,9 @@ func (c *Capture) report(told Stats) Stats {
 }
 
 // replicate begins a copy, or returns nil when there are too many.
-func (c *Capture) replicate(ctx context.Context, id tuple, partial bool, deliver Deliver) *replica {
+func (c *Capture) replicate(ctx context.Context, of *connection, id uint32, deliver Deliver) *replica {
 	ctx, abort := context.WithCancel(ctx)
-	r := newReplica(id, partial, &c.held, abort)
+	r := newReplica(Origin{From: of.tuple.from, To: of.tuple.to, Sieve: of.sieve, Copy: id}, &c.held, abort)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.live) >= c.opts.Connections {
@@ -250,7 +264,9 @@ func (c *Capture) replicate(ctx context.Context, id tuple, partial bool, deliver
 	}
 	c.live[r] = struct{}{}
 	c.copied.Add(1)
+	of.users.Add(1)
 	c.group.Go(func() error {
+		defer of.release()
 		defer c.remove(r)
 		r.run(ctx, deliver, c.opts.Log)
 		return nil
@@ -276,7 +292,7 @@ func (c *Capture) crowd() {
 			return
 		default:
 			r.drop()
-			c.lost(r.tuple, "not read fast enough")
+			c.lost(tuple{r.origin.From, r.origin.To}, "not read fast enough")
 		}
 	}
 }

@@ -144,13 +144,13 @@ func TestCloseResetsCopiesAndOpeners(t *testing.T) {
 	server := discard(t, "tcp", "127.0.0.1:0")
 	var got sinks
 	opening := make(chan struct{}, 1)
-	deliver := func(ctx context.Context, from, to netip.AddrPort) (splice.Conn, error) {
+	deliver := func(ctx context.Context, o Origin) (splice.Conn, error) {
 		if len(got.snapshot()) > 0 {
 			opening <- struct{}{}
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
-		return got.deliver(ctx, from, to)
+		return got.deliver(ctx, o)
 	}
 	c, err := Start(t.Context(), []Port{{Number: server.Port()}}, deliver, Options{})
 	if err != nil {

@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"sync/atomic"
+
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/reassembly"
@@ -21,9 +23,12 @@ type connection struct {
 	sieve       Sieve
 	weight      int
 	deaf, begun bool
-	// replica is nil until something is copied. With a sieve it may be over before the connection.
+	// replica is nil until something is copied. With a sieve it may be over before the connection, and others may be beside it.
 	replica *replica
-	how     ending
+	others  map[uint32]*replica
+	// users are the connection, until it is over, and its copies.
+	users atomic.Int32
+	how   ending
 	// forgetting: the tracker is making the assembler drop it; forgotten: the assembler has.
 	forgetting, forgotten bool
 }
@@ -65,7 +70,7 @@ func (c *connection) ReassembledSG(sg reassembly.ScatterGather, ac reassembly.As
 		return
 	}
 	if c.sieve != nil && !c.deaf {
-		c.sieve.End(c.keep)
+		c.sieve.End(c)
 	}
 	c.finish(byFIN)
 }
@@ -100,7 +105,7 @@ func (c *connection) begin() {
 	}
 	head := c.head
 	c.head = nil
-	if c.replica = c.capture.copy(c.tuple, false); c.replica == nil {
+	if c.replica = c.capture.copy(c, 0); c.replica == nil {
 		c.giveUp("too many copies")
 		return
 	}
@@ -128,7 +133,9 @@ func (c *connection) giveUp(why string) {
 	if c.replica != nil {
 		c.replica.drop()
 	}
+	c.endOthers((*replica).drop)
 	c.capture.lost(c.tuple, why)
+	c.release()
 }
 
 func (c *connection) finish(how ending) {
@@ -140,6 +147,8 @@ func (c *connection) finish(how ending) {
 	if c.replica != nil {
 		c.replica.end(how)
 	}
+	c.endOthers(func(r *replica) { r.end(byRST) })
+	c.release()
 }
 
 // lost counts a copy that was given up.

@@ -33,11 +33,12 @@ const (
 	leftOut
 )
 
-// replica is the copy of one connection. The tracker adds bytes and the end; its writer takes them away.
+// replica is the copy of one connection, or of some of it that a sieve picks. The tracker adds bytes and the end; its writer takes them
+// away. One of a sieve is over when who reads it ends it, and another one may follow.
 type replica struct {
-	tuple tuple
-	// partial says that a sieve picks what is copied. Such a copy is over when who reads it ends it, and another one may follow.
-	partial bool
+	origin Origin
+	// whole is the tracker's note that all of it was added.
+	whole bool
 	// total is the memory of all replicas.
 	total *atomic.Int64
 	// abort ends the writer at once.
@@ -53,8 +54,8 @@ type replica struct {
 	late   *time.Timer
 }
 
-func newReplica(id tuple, partial bool, total *atomic.Int64, abort context.CancelFunc) *replica {
-	return &replica{tuple: id, partial: partial, total: total, abort: abort, wake: make(chan struct{}, 1)}
+func newReplica(o Origin, total *atomic.Int64, abort context.CancelFunc) *replica {
+	return &replica{origin: o, total: total, abort: abort, wake: make(chan struct{}, 1)}
 }
 
 // add queues a copy of b. After the end it does nothing.
@@ -167,9 +168,9 @@ func (r *replica) give(chunk []byte) {
 
 // run opens the copy and carries it until its end, ctx's end or an error of whoever reads it.
 func (r *replica) run(ctx context.Context, deliver Deliver, log *zap.Logger) {
-	log = log.With(zap.Stringer("from", r.tuple.from), zap.Stringer("to", r.tuple.to))
+	log = log.With(zap.Stringer("from", r.origin.From), zap.Stringer("to", r.origin.To))
 	defer r.drop()
-	conn, err := deliver(ctx, r.tuple.from, r.tuple.to)
+	conn, err := deliver(ctx, r.origin)
 	if err != nil {
 		log.Debug("copy refused", zap.Error(err))
 		return
@@ -182,7 +183,7 @@ func (r *replica) run(ctx context.Context, deliver Deliver, log *zap.Logger) {
 		_, _ = io.Copy(io.Discard, conn)
 	}()
 	var over chan struct{}
-	if r.partial {
+	if r.origin.Sieve != nil {
 		over = drained
 	}
 	how, err := r.write(ctx, conn, over)

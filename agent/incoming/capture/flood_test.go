@@ -3,7 +3,6 @@ package capture
 import (
 	"bytes"
 	"context"
-	"net/netip"
 	"sync/atomic"
 	"testing"
 
@@ -21,8 +20,8 @@ func TestSlowReaderIsGivenUpAlone(t *testing.T) {
 	var got sinks
 	// The first copy's reader takes nothing: its stream's other end is never read.
 	var first atomic.Bool
-	deliver := func(ctx context.Context, from, to netip.AddrPort) (splice.Conn, error) {
-		conn, err := got.deliver(ctx, from, to)
+	deliver := func(ctx context.Context, o Origin) (splice.Conn, error) {
+		conn, err := got.deliver(ctx, o)
 		if first.CompareAndSwap(false, true) {
 			return stuckConn{conn.(*sink)}, err
 		}
@@ -87,8 +86,8 @@ func TestKernelDropsAreCounted(t *testing.T) {
 		return nil
 	})))
 	var got sinks
-	deliver := func(ctx context.Context, from, to netip.AddrPort) (splice.Conn, error) {
-		conn, err := got.deliver(ctx, from, to)
+	deliver := func(ctx context.Context, o Origin) (splice.Conn, error) {
+		conn, err := got.deliver(ctx, o)
 		return stuckConn{conn.(*sink)}, err
 	}
 	var packets, connections atomic.Uint64

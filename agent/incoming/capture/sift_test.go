@@ -3,7 +3,7 @@ package capture
 import (
 	"bytes"
 	"context"
-	"net/netip"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -13,12 +13,18 @@ import (
 )
 
 // lines is a sieve that copies lines with a plus. From one with a full stop on it copies nothing, and one with a question mark has
-// torn what was copied.
-type lines struct{ held []byte }
+// torn what was copied. Digits name a copy beside the connection's own, which "1+a" begins, "1=" says to be whole, "1-" not to be wanted and
+// "1!" to be lost; anything else is added.
+type lines struct {
+	held   []byte
+	closed chan struct{}
+}
+
+func (l *lines) Close() { close(l.closed) }
 
 func (l *lines) Held() int { return len(l.held) }
 
-func (l *lines) Take(b []byte, keep func([]byte, bool)) Sifted {
+func (l *lines) Take(b []byte, out Copies) Sifted {
 	l.held = append(l.held, b...)
 	for {
 		line, rest, whole := bytes.Cut(l.held, []byte("\n"))
@@ -27,8 +33,10 @@ func (l *lines) Take(b []byte, keep func([]byte, bool)) Sifted {
 		}
 		l.held = rest
 		switch line[0] {
+		case '1', '2', '3':
+			l.beside(uint32(line[0]-'0'), line[1:], out)
 		case '+':
-			keep(append(line, '\n'), true)
+			out.Keep(0, append(line, '\n'), true)
 		case '.':
 			l.held = nil
 			return Enough
@@ -39,15 +47,30 @@ func (l *lines) Take(b []byte, keep func([]byte, bool)) Sifted {
 	}
 }
 
-func (l *lines) End(keep func([]byte, bool)) {
+func (l *lines) beside(id uint32, line []byte, out Copies) {
+	switch line[0] {
+	case '+':
+		out.Keep(id, line[1:], true)
+	case '=':
+		out.End(id, nil)
+	case '-':
+		out.End(id, context.Canceled)
+	case '!':
+		out.End(id, errors.New("lost"))
+	default:
+		out.Keep(id, line, false)
+	}
+}
+
+func (l *lines) End(out Copies) {
 	if len(l.held) > 0 && l.held[0] == '+' {
-		keep(l.held, true)
+		out.Keep(0, l.held, true)
 	}
 	l.held = nil
 }
 
 func sieved(opts Options) Options {
-	opts.Sieve = func(uint16) Sieve { return &lines{} }
+	opts.Sieve = func(uint16) Sieve { return &lines{closed: make(chan struct{})} }
 	return opts
 }
 
@@ -153,12 +176,12 @@ func TestUndecidedBytesAreWithinTheMemory(t *testing.T) {
 func TestRequestAfterTheReadersEndGoesToAnotherCopy(t *testing.T) {
 	var got sinks
 	refused := make(chan struct{}, 1)
-	tr := tracked(t, func(ctx context.Context, from, to netip.AddrPort) (splice.Conn, error) {
+	tr := tracked(t, func(ctx context.Context, o Origin) (splice.Conn, error) {
 		select {
 		case refused <- struct{}{}:
 			return nil, context.DeadlineExceeded
 		default:
-			return got.deliver(ctx, from, to)
+			return got.deliver(ctx, o)
 		}
 	}, sieved(Options{}))
 	w := wire{t, client(1000)}

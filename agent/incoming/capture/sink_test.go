@@ -23,6 +23,7 @@ type sinks struct {
 // sink is a reader of a copy that takes everything and never answers.
 type sink struct {
 	from, to netip.AddrPort
+	copy     uint32
 	gone     chan struct{}
 
 	mu         sync.Mutex
@@ -30,8 +31,8 @@ type sink struct {
 	fin, reset bool
 }
 
-func (s *sinks) deliver(_ context.Context, from, to netip.AddrPort) (splice.Conn, error) {
-	k := &sink{from: from, to: to, gone: make(chan struct{})}
+func (s *sinks) deliver(_ context.Context, o Origin) (splice.Conn, error) {
+	k := &sink{from: o.From, to: o.To, copy: o.Copy, gone: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = append(s.all, k)

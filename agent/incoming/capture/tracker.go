@@ -101,6 +101,7 @@ func (t *tracker) begin(old *connection) *connection {
 	delete(t.leftOut, s.tuple)
 	c := &connection{capture: t.capture, tuple: s.tuple, hosts: s.hosts, first: s.tcp.Seq}
 	c.sieve = t.capture.opts.Sieve(s.tuple.to.Port())
+	c.users.Store(1)
 	t.open[s.tuple] = c
 	return c
 }
@@ -186,6 +187,14 @@ func (t *tracker) flush(now time.Time, idle time.Duration) {
 		if !slices.ContainsFunc(ports, func(p Port) bool { return p.Number == c.tuple.to.Port() }) {
 			c.finish(byRST)
 		}
+		c.prune()
 		t.settle(c)
+	}
+}
+
+// end ends what is followed still.
+func (t *tracker) end() {
+	for _, c := range t.open {
+		c.finish(byRST)
 	}
 }

@@ -64,7 +64,7 @@ func tracked(t *testing.T, deliver Deliver, opts Options) *tracker {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &Capture{opts: opts.filled(), cancel: cancel, live: map[*replica]struct{}{}, sieves: map[*connection]struct{}{}}
 	c.ports.Store(&[]Port{{Number: 80}})
-	c.copy = func(id tuple, partial bool) *replica { return c.replicate(ctx, id, partial, deliver) }
+	c.copy = func(of *connection, id uint32) *replica { return c.replicate(ctx, of, id, deliver) }
 	t.Cleanup(func() { _ = c.Close() })
 	return newTracker(c)
 }

@@ -1,5 +1,5 @@
 // Package sieve tells the requests apart in what the client of one connection sends, and lets those through that a filter
-// wants, byte for byte. It hears nothing of the answers, does no I/O and has no clock. Bytes that it cannot tell apart it
+// wants: of HTTP/1 byte for byte, of HTTP/2 with prior knowledge field for field. It hears nothing of the answers, does no I/O and has no clock. Bytes that it cannot tell apart it
 // never lets through: it says why, and is deaf from there on.
 package sieve
 
@@ -7,13 +7,22 @@ import (
 	"bytes"
 	"strings"
 
+	"golang.org/x/net/http2"
+
 	"podstep.dev/internal/filter"
 	"podstep.dev/internal/http1"
 	"podstep.dev/internal/wire"
 )
 
-// Keep is handed bytes of wanted requests in order; begins says that a request begins with them. It keeps nothing of p.
-type Keep func(p []byte, begins bool)
+// Copies are handed what is let through.
+type Copies interface {
+	// Keep takes bytes of wanted requests in order; begins says that a request begins with them. It keeps nothing of p. Requests of HTTP/1 are
+	// all of copy 0, as they were sent. One of HTTP/2 is a message of package h2, of the copy that has the number of its stream.
+	Keep(copy uint32, p []byte, begins bool)
+	// End says of a request of HTTP/2 that it is whole, that its client gave it up, which is context.Canceled and may be said of a whole one,
+	// too, and of one that nobody kept; or why no more of it is let through.
+	End(copy uint32, err error)
+}
 
 // UnreadError says why no further request is told apart.
 type UnreadError struct {
@@ -33,6 +42,8 @@ const (
 	// undecided : in the body that the filter looks into.
 	undecided
 	inBody
+	// inStreams : in HTTP/2.
+	inStreams
 	// past : no other request follows.
 	past
 )
@@ -40,7 +51,9 @@ const (
 // Sieve is for one connection and one goroutine.
 type Sieve struct {
 	filter  *filter.Matcher
-	leftOut func(*http1.Request) bool
+	leftOut func(filter.Request) bool
+	// streams has a connection that is of HTTP/2; nil until it is known to be.
+	streams *streams
 
 	at place
 	// held is what is known of a request that is not decided: of its head, or all from its head on.
@@ -69,24 +82,32 @@ const (
 )
 
 // New makes a sieve that lets through what matches the filter and is not left out.
-func New(m *filter.Matcher, leftOut func(*http1.Request) bool) *Sieve {
+func New(m *filter.Matcher, leftOut func(filter.Request) bool) *Sieve {
 	return &Sieve{filter: m, leftOut: leftOut}
 }
 
-// Held is the memory in bytes of what is not decided: at most about a head and filter.MaxBody, and what growing wastes.
-func (s *Sieve) Held() int { return cap(s.held) }
+// Held is the memory in bytes of what is not decided: at most about a head and filter.MaxBody, and what growing wastes; of HTTP/2 that
+// of maxUndecided requests, and what is known of header fields and frames.
+func (s *Sieve) Held() int {
+	if s.streams != nil {
+		return s.streams.held()
+	}
+	return cap(s.held)
+}
 
 // Take takes in the next bytes. Its error is an *UnreadError, which further calls give again.
-func (s *Sieve) Take(b []byte, keep Keep) error {
+func (s *Sieve) Take(b []byte, out Copies) error {
 	for len(b) > 0 && s.err == nil {
 		n := len(b)
 		switch s.at {
 		case atHead:
-			n = s.takeHead(b, keep)
+			n = s.takeHead(b, out)
 		case undecided:
-			n = s.takeUndecided(b, keep)
+			n = s.takeUndecided(b, out)
 		case inBody:
-			n = s.takeBody(b, keep)
+			n = s.takeBody(b, out)
+		case inStreams:
+			s.err = s.streams.take(b, out)
 		}
 		b = b[n:]
 	}
@@ -94,20 +115,20 @@ func (s *Sieve) Take(b []byte, keep Keep) error {
 }
 
 // End says that the client has no more to say. What is undecided is decided by what there is of it.
-func (s *Sieve) End(keep Keep) error {
+func (s *Sieve) End(out Copies) error {
 	switch {
 	case s.err != nil:
 	case s.at == undecided:
-		s.decide(s.held[s.head:], keep)
+		s.decide(s.held[s.head:], out)
 	case s.at == atHead && len(s.held) > 0 && string(s.held) != "\r\n":
 		s.giveUp(wire.UnreadOdd)
 	}
-	s.held = nil
+	s.held, s.streams = nil, nil
 	return s.err
 }
 
 // takeHead takes in the bytes of a head, and says how many.
-func (s *Sieve) takeHead(b []byte, keep Keep) int {
+func (s *Sieve) takeHead(b []byte, out Copies) int {
 	before, known := len(s.held), b
 	if before > 0 {
 		b = b[:min(len(b), http1.MaxHead-before)]
@@ -123,17 +144,37 @@ func (s *Sieve) takeHead(b []byte, keep Keep) int {
 		s.held = []byte(tlsBegins)
 		return len(b)
 	}
+	if !s.begun && mayBeHTTP2(known) {
+		return s.takePreface(known, before)
+	}
 	request, err := http1.ParseRequest(known)
 	switch {
 	case err != nil:
 		s.giveUp(s.why(known, err))
 	case request != nil:
-		s.begin(request, keep)
+		s.begin(request, out)
 		return len(request.Raw) - before
 	case before == 0:
 		s.held = append(s.held, b...)
 	}
 	return len(b)
+}
+
+// mayBeHTTP2 says whether a connection's first bytes are those of HTTP/2 with prior knowledge, as far as they are known (RFC 9113 §3.4).
+func mayBeHTTP2(b []byte) bool {
+	n := min(len(b), len(http2.ClientPreface))
+	return string(b[:n]) == http2.ClientPreface[:n]
+}
+
+// takePreface takes in bytes of HTTP/2's preface, and says how many behind those that were held before.
+func (s *Sieve) takePreface(known []byte, before int) int {
+	if len(known) < len(http2.ClientPreface) {
+		s.held = append([]byte(nil), known...)
+		return len(known) - before
+	}
+	s.at, s.held = inStreams, nil
+	s.streams = newStreams(s.filter, s.leftOut)
+	return len(http2.ClientPreface) - before
 }
 
 func (s *Sieve) why(b []byte, err error) wire.Unread {
@@ -145,23 +186,23 @@ func (s *Sieve) why(b []byte, err error) wire.Unread {
 }
 
 // begin decides about a request by its head, or has its body looked into.
-func (s *Sieve) begin(r *http1.Request, keep Keep) {
+func (s *Sieve) begin(r *http1.Request, out Copies) {
 	s.begun = true
 	s.scanner, s.closes, s.switches = r.Body.Scanner(), r.Close, switchingOf(r)
 	// An empty line before it is no part of it, and not every server skips that.
 	raw := bytes.TrimPrefix(r.Raw, []byte("\r\n"))
 	verdict := filter.No
-	if !s.leftOut(r) {
-		verdict = s.filter.Match(About(r))
+	if about := About(r); !s.leftOut(about) {
+		verdict = s.filter.Match(about)
 	}
 	if verdict == filter.NeedsBody {
 		s.at, s.request, s.head = undecided, r, len(raw)
 		s.held = append(make([]byte, 0, len(raw)+int(min(r.Body.Length, filter.MaxBody))), raw...)
 		if r.Body.Kind == http1.None || r.Body.Length > filter.MaxBody {
-			s.decide(nil, keep)
+			s.decide(nil, out)
 		}
 	} else {
-		s.settle(verdict == filter.Yes, raw, keep)
+		s.settle(verdict == filter.Yes, raw, out)
 	}
 	if _, done, _ := s.scanner.Take(nil); done {
 		s.finish()
@@ -169,7 +210,7 @@ func (s *Sieve) begin(r *http1.Request, keep Keep) {
 }
 
 // takeUndecided takes in the bytes of a body that the filter looks into.
-func (s *Sieve) takeUndecided(b []byte, keep Keep) int {
+func (s *Sieve) takeUndecided(b []byte, out Copies) int {
 	room := filter.MaxBody - (len(s.held) - s.head)
 	n, done, err := s.scanner.Take(b[:min(len(b), room)])
 	s.held = append(s.held, b[:n]...)
@@ -177,7 +218,7 @@ func (s *Sieve) takeUndecided(b []byte, keep Keep) int {
 	case err != nil:
 		s.giveUp(wire.UnreadOdd)
 	case done || n == room:
-		s.decide(s.held[s.head:], keep)
+		s.decide(s.held[s.head:], out)
 		if done {
 			s.finish()
 		}
@@ -186,26 +227,26 @@ func (s *Sieve) takeUndecided(b []byte, keep Keep) int {
 }
 
 // decide asks the filter about a request of whose body so much is known, framing included.
-func (s *Sieve) decide(body []byte, keep Keep) {
+func (s *Sieve) decide(body []byte, out Copies) {
 	content, complete := Content(s.request.Body, body)
 	verdict := s.filter.MatchBody(About(s.request), content, complete)
-	s.settle(verdict == filter.Yes, s.held, keep)
+	s.settle(verdict == filter.Yes, s.held, out)
 }
 
 // settle goes on to the rest of a request that is decided.
-func (s *Sieve) settle(wanted bool, known []byte, keep Keep) {
+func (s *Sieve) settle(wanted bool, known []byte, out Copies) {
 	s.at, s.wanted = inBody, wanted
 	if wanted {
-		keep(known, true)
+		out.Keep(0, known, true)
 	}
 	s.held, s.request = nil, nil
 }
 
 // takeBody takes in the bytes of a body that is let through, or not.
-func (s *Sieve) takeBody(b []byte, keep Keep) int {
+func (s *Sieve) takeBody(b []byte, out Copies) int {
 	n, done, err := s.scanner.Take(b)
 	if n > 0 && s.wanted {
-		keep(b[:n], false)
+		out.Keep(0, b[:n], false)
 	}
 	switch {
 	case err != nil:

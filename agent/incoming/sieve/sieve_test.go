@@ -52,37 +52,50 @@ type sifted struct {
 	Torn bool
 }
 
+// kept are the requests of HTTP/1 that were let through.
+type kept struct {
+	nobody
+	requests [][]byte
+}
+
+func (k *kept) Keep(_ uint32, p []byte, begins bool) {
+	if begins {
+		k.requests = append(k.requests, nil)
+	}
+	k.requests[len(k.requests)-1] = append(k.requests[len(k.requests)-1], p...)
+}
+
+// nobody takes nothing.
+type nobody struct{}
+
+func (nobody) Keep(uint32, []byte, bool) {}
+func (nobody) End(uint32, error)         {}
+
 func sift(t testing.TB, text string, pieces []string) sifted {
 	t.Helper()
 	f, err := filter.Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(f.Matcher(), func(r *http1.Request) bool { return r.Target == "/healthz" })
+	s := New(f.Matcher(), func(r filter.Request) bool { return r.Target == "/healthz" })
 	var got sifted
-	var kept [][]byte
-	keep := func(p []byte, begins bool) {
-		if begins {
-			kept = append(kept, nil)
-		}
-		kept[len(kept)-1] = append(kept[len(kept)-1], p...)
-	}
+	var kept kept
 	for _, piece := range pieces {
 		// What a sieve keeps of the bytes must be its own.
 		b := []byte(piece)
-		err = s.Take(b, keep)
+		err = s.Take(b, &kept)
 		clear(b)
 		if held := s.Held(); held > 4*http1.MaxHead+2*filter.MaxBody {
 			t.Fatalf("%d bytes are held", held)
 		}
 	}
-	if end := s.End(keep); end != nil {
+	if end := s.End(&kept); end != nil {
 		err = end
 	}
 	if unread, ok := errors.AsType[*UnreadError](err); ok {
 		got.Why, got.Torn = unread.Why, unread.Torn
 	}
-	for _, request := range kept {
+	for _, request := range kept.requests {
 		got.Kept = append(got.Kept, string(request))
 	}
 	if s.Held() != 0 {
@@ -132,6 +145,8 @@ func TestTakeLetsWantedRequestsThrough(t *testing.T) {
 		"TLS":                   {byHeader, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + mine, sifted{Why: wire.UnreadTLS}},
 		"no TLS":                {byHeader, "\x16\x16\x03" + mine, sifted{Why: wire.UnreadOther}},
 		"HTTP/2":                {byHeader, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + mine, sifted{Why: wire.UnreadHTTP2}},
+		"nearly HTTP/2":         {byHeader, "PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n" + mine, sifted{Why: wire.UnreadHTTP2}},
+		"the beginning of both": {byHeader, "PRI", sifted{Why: wire.UnreadOdd}},
 		"no HTTP":               {byHeader, "\x00\x00\x00\x10" + mine, sifted{Why: wire.UnreadOther}},
 		"a line":                {byHeader, "hello\n" + mine, sifted{Why: wire.UnreadOther}},
 		"odd":                   {byHeader, mine + bare + mine, sifted{Kept: []string{mine}, Why: wire.UnreadOdd}},
@@ -215,12 +230,12 @@ func BenchmarkTake(b *testing.B) {
 	}
 	for name, text := range map[string]string{"heads": strings.Repeat(others, 10), "body": post("/others", strings.Repeat("x", 1<<20))} {
 		b.Run(name, func(b *testing.B) {
-			s := New(parsed.Matcher(), func(*http1.Request) bool { return false })
+			s := New(parsed.Matcher(), func(filter.Request) bool { return false })
 			p := []byte(text)
 			b.SetBytes(int64(len(p)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := s.Take(p, func([]byte, bool) {}); err != nil {
+				if err := s.Take(p, nobody{}); err != nil {
 					b.Fatal(err)
 				}
 			}
