@@ -88,6 +88,7 @@ func TestAStreamIsCopied(t *testing.T) {
 		}
 	}
 	resume(stop.ThreadID)
+	s.over(1)
 	var replay struct{ ID uint64 }
 	decode(t, s, d, &replay, "podstep/replay", map[string]any{"id": 1})
 	again, err := d.Stopped(s.ctx)

@@ -1,6 +1,8 @@
 package tunnel
 
 import (
+	"fmt"
+
 	"podstep.dev/internal/mux"
 	"podstep.dev/internal/wire"
 )
@@ -16,13 +18,28 @@ func (c copyStream) Outcome(wire.Outcome, []byte) error { return nil }
 // isCopy says that the target answers the request.
 func (x *h2exchange) isCopy() bool { return x.header.Kind == wire.KindRequestCopy }
 
-// serveCopy takes a copy to the debuggee at once, or not at all: it never waits, since its target has answered already, and no rule is about it.
+// serveCopy takes a copy to the debuggee at once, or not at all: it never waits, since its target has answered already, and no rule is about
+// it. The agent sends it behind the answer. One that is not taken is not recorded.
 func (x *h2exchange) serveCopy(c *client, stream *mux.Stream) error {
 	if err := x.tunnel.gate.pass(x.ctx, Pause{}); err != nil {
 		x.refuse(stream, err)
 		return nil
 	}
-	return x.deliver(c, stream)
+	l, err := c.stream(x.ctx, x.tunnel, x)
+	if err != nil {
+		x.refuse(stream, err)
+		return nil
+	}
+	if err := stream.Opened(wire.Answer{}); err != nil {
+		l.release()
+		return fmt.Errorf("answer: %w", err)
+	}
+	x.record(x.tunnel.record(x.header))
+	if err := x.readHead(stream); err != nil {
+		l.release()
+		return err
+	}
+	return x.run(l, func() (*h2leg, error) { return c.stream(x.ctx, x.tunnel, x) })
 }
 
 // wentOn notes that the debuggee has the request.
