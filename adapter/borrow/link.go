@@ -182,7 +182,7 @@ func (n notices) Lost(p wire.LostParams) {
 		parts = append(parts, fmt.Sprintf("%d packets", p.Packets))
 	}
 	if p.Connections > 0 {
-		parts = append(parts, fmt.Sprintf("%d connections", p.Connections))
+		parts = append(parts, fmt.Sprintf("%d copies", p.Connections))
 	}
 	n.borrow.say(fmt.Sprintf("the mirror of %s lost %s", n.place, strings.Join(parts, " and ")))
 }

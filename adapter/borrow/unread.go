@@ -79,6 +79,9 @@ func sayUnread(n uint64, why wire.Unread, where, mode string) string {
 		wire.UnreadOld:     {"began before the session", "began before the session"},
 		wire.UnreadCrowded: {"and perhaps more came when the agent had as many as its memory allows", "and perhaps more came when the agent had as many as its memory allows"},
 	}
+	if mode == config.ModeMirror {
+		kind[wire.UnreadHTTP2] = [2]string{"is HTTP/2 after an upgrade, or malformed", "are HTTP/2 after an upgrade, or malformed"}
+	}
 	if text := sayTLS(n, why, where); text != "" {
 		return text
 	}

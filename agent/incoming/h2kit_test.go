@@ -98,17 +98,29 @@ func askH2(c *http.Client, method, path, header string, body io.Reader) (asked, 
 
 // debuggeeH2 plays an adapter that takes each request to a debuggee at addr, over HTTP/2.
 func debuggeeH2(t testing.TB, addr string) func(*mux.Stream) {
+	return takerH2(t, addr, wire.KindRequest)
+}
+
+// takerH2 is that for streams of a kind. Of a copy, the agent ignores what comes back.
+func takerH2(t testing.TB, addr string, kind wire.Kind) func(*mux.Stream) {
+	carry := carrierH2(t, addr, kind)
+	return func(st *mux.Stream) { _ = carry(st) }
+}
+
+func carrierH2(t testing.TB, addr string, kind wire.Kind) func(*mux.Stream) error {
 	tr := &http.Transport{Protocols: &http.Protocols{}, DisableCompression: true}
 	tr.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(tr.CloseIdleConnections)
-	return func(st *mux.Stream) {
-		if st.Header.Protocol != wire.HTTP2 || st.Header.Kind != wire.KindRequest {
+	return func(st *mux.Stream) error {
+		if st.Header.Protocol != wire.HTTP2 || st.Header.Kind != kind {
 			t.Errorf("a stream of %s %q", st.Header.Kind, st.Header.Protocol)
 		}
 		_ = st.Opened(wire.Answer{})
-		if err := carryH2(st, tr, addr); err != nil {
+		err := carryH2(st, tr, addr)
+		if err != nil {
 			st.Reset()
 		}
+		return err
 	}
 }
 

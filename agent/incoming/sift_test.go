@@ -136,7 +136,7 @@ func TestMirrorTellsWhatItsFilterCannotSee(t *testing.T) {
 	f.mirrorRequests(t, "X-User: alice")
 	for _, bytes := range []string{
 		"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "\x16\x03\x03\x02\x00\x01\x00\x01\xfc\x03\x03",
-		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "hello\n", "GET /lf HTTP/1.1\nHost: shop\nX-User: alice\n\n",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nno frame", "hello\n", "GET /lf HTTP/1.1\nHost: shop\nX-User: alice\n\n",
 		strings.Replace(mine, "\r\n\r\n", "\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", 1) + "whatever",
 	} {
 		c := talk(t, client)

@@ -160,7 +160,7 @@ type LostParams struct {
 	ID uint64 `json:"id"`
 	// Packets the kernel dropped before the agent read them.
 	Packets uint64 `json:"packets,omitempty"`
-	// Connections whose copy was given up: gaps, memory, or a debuggee that did not read.
+	// Connections, or requests of HTTP/2, whose copy was given up: gaps, memory, or a debuggee that did not read.
 	Connections uint64 `json:"connections,omitempty"`
 }
 
@@ -177,7 +177,8 @@ type Unread string
 const (
 	// UnreadTLS : it is encrypted.
 	UnreadTLS Unread = "tls"
-	// UnreadHTTP2 : it is HTTP/2, of a mirror, or to a target that does not speak it.
+	// UnreadHTTP2 : it is HTTP/2 to a target that does not speak it. Of a mirror: HTTP/2 that a client asked for by an upgrade, that is
+	// malformed, whose fields take more memory than there is for them, or whose copies the adapter does not know.
 	UnreadHTTP2 Unread = "http2"
 	// UnreadOther : it is no HTTP.
 	UnreadOther Unread = "other"

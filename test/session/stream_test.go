@@ -5,6 +5,8 @@ package session
 import (
 	"net/http"
 	"testing"
+
+	"podstep.dev/adapter/borrow/requests"
 )
 
 // TestAStreamStopsAtABreakpoint : a stream of HTTP/2 that the filter wants stops, is shown as what it is, and can be sent again; others of the
@@ -53,6 +55,70 @@ func TestAStreamStopsAtABreakpoint(t *testing.T) {
 	}
 	if e := s.over(replay.ID); e.Status != 200 {
 		t.Errorf("the replay is listed as %+v", e)
+	}
+	_, _ = d.Request(s.ctx, "disconnect", map[string]any{})
+	<-d.Exited
+	s.cleared()
+}
+
+// TestAStreamIsCopied : of a connection of HTTP/2 that carries everybody's, a mirror with a filter has its own requests stop, be listed as copies and
+// be sent again, while the target answers all of them.
+func TestAStreamIsCopied(t *testing.T) {
+	s := newStage(t)
+	of := func(user, path string) question {
+		return question{Method: http.MethodGet, Path: path, User: user, ID: path, HTTP2: true}
+	}
+	c := filterCases()[0]
+	d, stop, first := c.stopIn(s, map[string]any{"mode": "mirror"}, of("alice", "/cart/first?colour=red"))
+	if r := first.reply(); r.by() != "target" {
+		t.Errorf("the request whose copy stopped: %+v", r)
+	}
+	request := theRequest(t, s, d, stop.ThreadID)
+	for name, want := range map[string]string{
+		"method": "GET", "path": "/cart/first", "query": "colour=red", "protocol": "HTTP/2", "header x-user": "alice", "port": "80", "peer": first.reply().Local,
+	} {
+		if request[name] != want {
+			t.Errorf("the scope's %s is %q, want %q", name, request[name], want)
+		}
+	}
+	resume := func(thread int) {
+		t.Helper()
+		if err := d.Resume(s.ctx, thread); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resume(stop.ThreadID)
+	s.over(1)
+	var replay struct{ ID uint64 }
+	decode(t, s, d, &replay, "podstep/replay", map[string]any{"id": 1})
+	again, err := d.Stopped(s.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if request := theRequest(t, s, d, again.ThreadID); request["protocol"] != "HTTP/2" || request["replayOf"] != "1" {
+		t.Errorf("the replay is shown as %v", request)
+	}
+	if err := d.ClearBreakpoints(s.ctx, c.file); err != nil {
+		t.Fatal(err)
+	}
+	resume(again.ThreadID)
+	if e := s.over(replay.ID); e.Went != requests.Debuggee || e.Status != 200 {
+		t.Errorf("the replay is listed as %+v", e)
+	}
+	replies := s.ask(of("bob", "/cart/1"), of("alice", "/cart/2"), of("bob", "/cart/3"), of("alice", "/cart/4")).replies()
+	for i, r := range replies {
+		if r.by() != "target" || r.Local != replies[0].Local {
+			t.Errorf("request %d on one connection: %+v", i, r)
+		}
+	}
+	for id, path := range map[uint64]string{1: "/cart/first", replay.ID + 1: "/cart/2", replay.ID + 2: "/cart/4"} {
+		s.until("a copy is listed", func() bool { return len(s.listed()) >= int(id) })
+		if e := s.over(id); e.Went != requests.Copy || e.Status != 200 || e.Path != path || e.Protocol != "HTTP/2" {
+			t.Errorf("listed as %+v, want the copy of %s", e, path)
+		}
+	}
+	if n := len(s.listed()); n != 4 {
+		t.Errorf("%d requests are listed", n)
 	}
 	_, _ = d.Request(s.ctx, "disconnect", map[string]any{})
 	<-d.Exited

@@ -20,7 +20,8 @@ func (c copyStream) Outcome(wire.Outcome, []byte) error { return nil }
 // isCopy says that the target answers the request.
 func (x *h2exchange) isCopy() bool { return x.header.Kind == wire.KindRequestCopy }
 
-// serveCopy takes a copy to the debuggee at once, or not at all: it never waits, since its target has answered already, and no rule is about it.
+// serveCopy takes a copy to the debuggee at once, or not at all: it never waits, since its target has answered already, and no rule is about
+// it. The agent sends it behind the answer. One that the debuggee cannot take is not recorded.
 func (x *h2exchange) serveCopy(c *client, stream *mux.Stream) error {
 	switch err := x.tunnel.gate.pass(x.ctx, Pause{}); {
 	case isPaused(err):
@@ -29,14 +30,32 @@ func (x *h2exchange) serveCopy(c *client, stream *mux.Stream) error {
 		x.refuse(stream, err)
 		return nil
 	}
-	return x.deliver(c, stream)
+	l, err := c.stream(x.ctx, x.tunnel, x)
+	if err != nil {
+		x.refuse(stream, err)
+		return nil
+	}
+	if err := stream.Opened(wire.Answer{}); err != nil {
+		l.release()
+		return fmt.Errorf("answer: %w", err)
+	}
+	x.record(x.tunnel.record(x.header))
+	if err := x.readHead(stream); err != nil {
+		l.release()
+		return err
+	}
+	return x.run(l, func() (*h2leg, error) { return c.stream(x.ctx, x.tunnel, x) })
 }
 
 // miss has a copy that comes while the debugger is stopped recorded, for a replay.
 func (x *h2exchange) miss(stream *mux.Stream, why string) error {
 	defer context.AfterFunc(x.ctx, stream.Reset)()
-	x.rec.Went(WentTarget, why)
 	err := stream.Opened(wire.Answer{})
+	if err == nil {
+		x.record(x.tunnel.record(x.header))
+		x.rec.Went(WentTarget, why)
+		err = x.readHead(stream)
+	}
 	if err == nil {
 		err = x.skip(math.MaxInt)
 	}

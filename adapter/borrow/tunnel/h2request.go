@@ -69,10 +69,16 @@ type h2exchange struct {
 }
 
 func (t *Tunnel) newH2exchange(h wire.Header, asker h2asker, rec Recording) *h2exchange {
-	return &h2exchange{
-		tunnel: t, header: h, asker: asker, rec: rec, in: h2.NewReader(asker), out: h2.NewWriter(asker), handed: make(chan struct{}),
-		asked: h2.NewWriter(recorded(rec.Request)), answered: h2.NewWriter(recorded(rec.Response)), code: http2.ErrCodeCancel,
+	x := &h2exchange{
+		tunnel: t, header: h, asker: asker, in: h2.NewReader(asker), out: h2.NewWriter(asker), handed: make(chan struct{}), code: http2.ErrCodeCancel,
 	}
+	x.record(rec)
+	return x
+}
+
+// record has the exchange recorded from here on.
+func (x *h2exchange) record(rec Recording) {
+	x.rec, x.asked, x.answered = rec, h2.NewWriter(recorded(rec.Request)), h2.NewWriter(recorded(rec.Response))
 }
 
 // recorded is a writer to a recording.
@@ -84,8 +90,8 @@ func (r recorded) Write(b []byte) (int, error) {
 }
 
 // requestH2 serves one request of HTTP/2 of a client, as request does one of HTTP/1, or a copy of one. The asker is the stream's.
-func (t *Tunnel) requestH2(ctx context.Context, clients *Clients, stream *mux.Stream, asker h2asker) {
-	x := t.newH2exchange(stream.Header, asker, t.record(stream.Header))
+func (t *Tunnel) requestH2(ctx context.Context, clients *Clients, stream *mux.Stream, asker h2asker, rec Recording) {
+	x := t.newH2exchange(stream.Header, asker, rec)
 	c, err := clients.enter(ctx, stream.Header.Connection)
 	if err != nil {
 		x.refuse(stream, err)
@@ -117,12 +123,12 @@ func (t *Tunnel) requestH2(ctx context.Context, clients *Clients, stream *mux.St
 
 // serve decides about the request and has that done. The error is what cut it short; a refusal is none.
 func (x *h2exchange) serve(c *client, stream *mux.Stream) error {
+	if x.isCopy() {
+		return x.serveCopy(c, stream)
+	}
 	if err := x.readHead(stream); err != nil {
 		x.refuse(stream, err)
 		return err
-	}
-	if x.isCopy() {
-		return x.serveCopy(c, stream)
 	}
 	waiting, stop := context.WithCancelCause(x.ctx)
 	defer context.AfterFunc(c.gone, func() { stop(context.Cause(c.gone)) })()

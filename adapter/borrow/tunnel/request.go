@@ -20,7 +20,7 @@ import (
 // is the debuggee's, and no byte of it is sent there twice.
 func (t *Tunnel) request(ctx context.Context, clients *Clients, stream *mux.Stream) {
 	if stream.Header.Protocol == wire.HTTP2 {
-		t.requestH2(ctx, clients, stream, agentStream{stream})
+		t.requestH2(ctx, clients, stream, agentStream{stream}, t.record(stream.Header))
 		return
 	}
 	x := &exchange{tunnel: t, header: stream.Header, asker: agentStream{stream}, rec: t.record(stream.Header)}

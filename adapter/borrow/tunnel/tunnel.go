@@ -109,7 +109,7 @@ func (t *Tunnel) Serve(ctx context.Context, clients *Clients, stream *mux.Stream
 	case wire.KindRequest:
 		t.request(ctx, clients, stream)
 	case wire.KindRequestCopy:
-		t.requestH2(ctx, clients, stream, copyStream{stream})
+		t.requestH2(ctx, clients, stream, copyStream{stream}, unrecorded{})
 	default:
 		_ = stream.Refuse(&wire.Refusal{Errno: syscall.EOPNOTSUPP, Reason: wire.ReasonUnsupported, Text: "unknown stream kind " + string(stream.Header.Kind)})
 	}

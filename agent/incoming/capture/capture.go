@@ -30,9 +30,9 @@ import (
 // Mark is the packet mark of an agent's passthrough connections ("PS"). Packets that carry it are not seen.
 const Mark = 0x5053
 
-// Deliver opens a copy. It may block; until it
-// returns, the connection's bytes are kept. What the returned connection answers is read and dropped. The capture
-// closes it: CloseWrite after the client's FIN, a reset after the client's RST or when the copy is given up.
+// Deliver opens a copy. It may block; until it returns, the copy's bytes are kept. What the returned connection answers is
+// read and dropped. The capture closes it: CloseWrite after the client's FIN, or behind a whole copy that is read; a reset
+// after the client's RST or when the copy is given up.
 type Deliver func(ctx context.Context, o Origin) (splice.Conn, error)
 
 // Origin says what a copy is of.

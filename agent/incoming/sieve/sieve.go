@@ -1,6 +1,6 @@
 // Package sieve tells the requests apart in what the client of one connection sends, and lets those through that a filter
-// wants: of HTTP/1 byte for byte, of HTTP/2 with prior knowledge field for field. It hears nothing of the answers, does no I/O and has no clock. Bytes that it cannot tell apart it
-// never lets through: it says why, and is deaf from there on.
+// wants: of HTTP/1 byte for byte, of HTTP/2 with prior knowledge field for field. It hears nothing of the answers, does no I/O
+// and has no clock. Bytes that it cannot tell apart it never lets through: it says why, and is deaf from there on.
 package sieve
 
 import (
@@ -107,7 +107,9 @@ func (s *Sieve) Take(b []byte, out Copies) error {
 		case inBody:
 			n = s.takeBody(b, out)
 		case inStreams:
-			s.err = s.streams.take(b, out)
+			if s.err = s.streams.take(b, out); s.err != nil {
+				s.streams = nil
+			}
 		}
 		b = b[n:]
 	}
