@@ -12,7 +12,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"podstep.dev/agent/incoming/redirect"
 	"podstep.dev/internal/splice"
 	"podstep.dev/internal/wire"
 )
@@ -40,10 +39,11 @@ type connection struct {
 // serve has the connection answered by whoever it is for.
 func (p *port) serve(conn *net.TCPConn, from, to netip.AddrPort, crowded bool) {
 	log := p.log.With(zap.Uint16("port", p.number), zap.Stringer("from", from), zap.Stringer("to", to))
-	if err := redirect.Narrow(conn); err != nil {
+	client, err := p.memory.accepted(conn)
+	if err != nil {
 		log.Debug("client's connection", zap.Error(err))
 	}
-	c := &connection{port: p, log: log, client: newEarly(p.memory.width(conn), p.memory.firsts), from: from, to: to}
+	c := &connection{port: p, log: log, client: newEarly(client, p.memory.firsts), from: from, to: to}
 	defer c.client.conn.free()
 	defer c.client.drop()
 	defer p.noteConnection(c)()

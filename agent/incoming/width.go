@@ -28,6 +28,15 @@ type width struct {
 
 func (m *Memory) width(c *net.TCPConn) *width { return &width{TCPConn: c, memory: m} }
 
+// accepted is a client's connection, which has narrow buffers from here on, unless its client is ahead of them. The error is the kernel's.
+func (m *Memory) accepted(c *net.TCPConn) (*width, error) {
+	w := m.width(c)
+	if redirect.Ahead(c) && w.widen() {
+		return w, nil
+	}
+	return w, redirect.Narrow(c)
+}
+
 func (w *width) Read(b []byte) (int, error) {
 	n, err := w.TCPConn.Read(b)
 	w.carry(n)
@@ -45,15 +54,21 @@ func (w *width) carry(n int) {
 		return
 	}
 	w.carried.Store(0)
+	w.widen()
+}
+
+// widen gives the connection wide buffers, and says whether there is memory for them.
+func (w *width) widen() bool {
 	if !w.memory.sockets.takeAll(widening) {
-		return
+		return false
 	}
 	if !w.wide.CompareAndSwap(false, true) {
 		w.memory.sockets.give(widening)
-		return
+		return true
 	}
 	// Whoever closed the connection meanwhile sees to it.
 	_ = redirect.Widen(w.TCPConn)
+	return true
 }
 
 // free gives the memory back. Neither Read nor Write may be called any more.
