@@ -78,13 +78,17 @@ func (f *farEnd) copies2(t *testing.T, lingers bool) <-chan copied2 {
 	return all
 }
 
+// roomy has the kernel keep all that these tests send at once, since of a connection of HTTP/2 nothing is read behind a packet that it drops, and
+// has copies wait for a debuggee that is slower than the target.
+func roomy() *Memory { return NewMemory(256<<20, 4096, nil) }
+
 // TestMirrorCopiesStreamsOfHTTP2 : of connections that carry everybody's, it copies its own streams whole, with all that streams have.
 func TestMirrorCopiesStreamsOfHTTP2(t *testing.T) {
 	client := testpod.NewClient(t)
 	serveH2(t, testpod.Pod4+":80", says("target"))
 	closed := make(chan uint64, 4)
 	var told unreads
-	f := startFarEnd(t, Options{Closed: func(n uint64) { closed <- n }, Unread: told.add})
+	f := startFarEnd(t, Options{Memory: roomy(), Closed: func(n uint64) { closed <- n }, Unread: told.add})
 	copies := f.copies2(t, false)
 	sub := f.mirrorRequests(t, "X-User: alice")
 	c := h2Client(t, client, "80")
@@ -332,9 +336,21 @@ func TestGRPCBesideAMirror(t *testing.T) {
 	client := testpod.NewClient(t)
 	runServer(t, program, "serve", "target", "80")
 	runServer(t, program, "serve", "debuggee", "81")
-	var lost, resets, calls atomic.Uint64
+	for range 3 {
+		if copiesCalls(t, client, program) {
+			return
+		}
+		t.Log("the kernel dropped packets: the machine does much else")
+	}
+	t.Error("it dropped some each time")
+}
+
+// copiesCalls makes all calls beside a mirror, and reports whether the agent got all of the client's packets.
+func copiesCalls(t *testing.T, client *testpod.Client, program string) bool {
+	t.Helper()
+	var packets, lost, resets, calls atomic.Uint64
 	var told unreads
-	f := startFarEnd(t, Options{Memory: NewMemory(128<<20, 256, nil), Unread: told.add, Lost: func(p wire.LostParams) { lost.Add(p.Connections + p.Packets) }})
+	f := startFarEnd(t, Options{Memory: roomy(), Unread: told.add, Lost: func(p wire.LostParams) { packets.Add(p.Packets); lost.Add(p.Connections) }})
 	carry := carrierH2(t, "127.0.0.1:81", wire.KindRequestCopy)
 	f.on(func(st *mux.Stream) {
 		calls.Add(1)
@@ -342,16 +358,19 @@ func TestGRPCBesideAMirror(t *testing.T) {
 			resets.Add(1)
 		}
 	})
-	calls2 := wantRequests("")
-	calls2.Mode, calls2.Filter = wire.ModeMirror, []byte(`{"all": [{"header": {"x-user": "alice"}}, {"grpc": {"service": "podstep.Echo"}}]}`)
-	f.subscribe(t, calls2)
+	p := wantRequests("")
+	p.Mode, p.Filter = wire.ModeMirror, []byte(`{"all": [{"header": {"x-user": "alice"}}, {"grpc": {"service": "podstep.Echo"}}]}`)
+	f.subscribe(t, p)
 	if got := runClient(t, client, program, "call", testpod.Pod4+":80", "x-user=alice", "target"); got != "ok\n" {
 		t.Errorf("%q", got)
 	}
-	t.Logf("%d calls were copied, %d of them given up; %d lost", calls.Load(), resets.Load(), lost.Load())
 	// Of 20 calls of each of 7 kinds, those with a deadline may not leave the client; of the others, 20 are given up.
-	testkit.Eventually(t, "those that are given up end", func() bool { return resets.Load() >= 20 })
-	if calls.Load() < 120 || lost.Load() > 0 || told.notices > 0 {
-		t.Errorf("%d copies, %d lost, unread: %v", calls.Load(), lost.Load(), told.sums)
+	testkit.Eventually(t, "copies come, and some are given up", func() bool {
+		return packets.Load() > 0 || lost.Load() > 0 || calls.Load() >= 120 && resets.Load() >= 20
+	})
+	t.Logf("%d calls were copied, %d of them given up; %d packets lost", calls.Load(), resets.Load(), packets.Load())
+	if packets.Load() == 0 && (lost.Load() > 0 || told.notices > 0) {
+		t.Errorf("%d lost, unread: %v", lost.Load(), told.sums)
 	}
+	return packets.Load() == 0
 }
