@@ -38,29 +38,20 @@ func bound(fd int) error {
 	return nil
 }
 
-// Ahead says that the client may have sent, before its connection was accepted, more than narrow buffers hold. The kernel would drop what it has
-// no room for, and with it all that the client says of what it hears, until the rest is read.
+// Ahead says that the client sent, before its connection was accepted, more than narrow buffers hold. The kernel would drop what comes behind
+// that, and with it all that the client says of what it hears, until the rest is read.
 func Ahead(c *net.TCPConn) bool {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return false
 	}
-	ahead := 0
+	unread := 0
 	err = control(raw, func(fd int) error {
-		if ahead, err = unix.IoctlGetInt(fd, unix.SIOCINQ); err != nil {
-			return err
-		}
-		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err == nil {
-			ahead += int(info.Rcv_wnd) // 0 before Linux 6.2
-		}
+		unread, err = unix.IoctlGetInt(fd, unix.SIOCINQ)
 		return err
 	})
-	return err == nil && ahead > firstWindow
+	return err == nil && unread > NarrowIn
 }
-
-// firstWindow is what a client may send before anything was heard of it (RFC 7323 §2.2: it is not scaled).
-const firstWindow = 1<<16 - 1
 
 // Narrow gives a connection the buffers that one has which carries little.
 func Narrow(c *net.TCPConn) error {
