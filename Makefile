@@ -13,7 +13,7 @@ CLIENTS := httpx[http2]==0.28.1 grpcio==1.85.3
 # Of tests that failed, AGAIN may be run once more, alone; the report names them (see test/report).
 SKIPS     ?=
 AGAIN     ?= 0
-TESTFLAGS ?= -count=1 -shuffle=on -timeout=10m
+TESTFLAGS ?= -count=1 -shuffle=on -timeout=15m
 E2EFLAGS  ?= -count=1 -timeout=40m
 PACKAGES  ?= ./...
 # The race detector needs a C compiler. Whole programs (./test/...) are run without it: it does not look into them.
