@@ -95,9 +95,15 @@ func (l Load) Run(ctx context.Context) Shares {
 		if !streams {
 			own = g.transport()
 		}
-		all.Go(func() { g.ask(ctx, own) })
+		all.Go(func() {
+			g.ask(ctx, own)
+			if own != transport {
+				own.CloseIdleConnections()
+			}
+		})
 	}
 	all.Wait()
+	transport.CloseIdleConnections() // before, it would end between two requests the one that the others share
 	for i, took := range g.took {
 		if slices.Sort(took); len(took) > 0 {
 			s := &g.shares[i]
@@ -142,7 +148,6 @@ func (c *counted) Close() error {
 
 // ask makes the next request, again and again.
 func (g *loading) ask(ctx context.Context, transport *http.Transport) {
-	defer transport.CloseIdleConnections()
 	for ctx.Err() == nil {
 		n := int(g.next.Add(1)) - 1
 		if n >= g.Requests {
