@@ -30,21 +30,7 @@ func (x *h2exchange) serveCopy(c *client, stream *mux.Stream) error {
 		x.refuse(stream, err)
 		return nil
 	}
-	l, err := c.stream(x.ctx, x.tunnel, x)
-	if err != nil {
-		x.refuse(stream, err)
-		return nil
-	}
-	if err := stream.Opened(wire.Answer{}); err != nil {
-		l.release()
-		return fmt.Errorf("answer: %w", err)
-	}
-	x.record(x.tunnel.record(x.header))
-	if err := x.readHead(stream); err != nil {
-		l.release()
-		return err
-	}
-	return x.run(l, func() (*h2leg, error) { return c.stream(x.ctx, x.tunnel, x) })
+	return x.deliver(c, stream)
 }
 
 // miss has a copy that comes while the debugger is stopped recorded, for a replay.

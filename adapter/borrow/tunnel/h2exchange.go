@@ -33,7 +33,8 @@ func (t *Tunnel) dialH2(ctx context.Context, h wire.Header, run func(func())) (*
 
 // deliver takes the request to the debuggee, over the client's connection.
 func (x *h2exchange) deliver(c *client, stream *mux.Stream) error {
-	l, err := c.stream(x.ctx, x.tunnel, x)
+	another := func() (*h2leg, error) { return c.stream(x.ctx, x.tunnel, x) }
+	l, err := another()
 	if err != nil {
 		x.refuse(stream, err)
 		return nil
@@ -42,7 +43,14 @@ func (x *h2exchange) deliver(c *client, stream *mux.Stream) error {
 		l.release()
 		return fmt.Errorf("answer: %w", err)
 	}
-	return x.run(l, func() (*h2leg, error) { return c.stream(x.ctx, x.tunnel, x) })
+	if x.isCopy() { // the agent sends it behind the answer
+		x.record(x.tunnel.record(x.header))
+		if err := x.readHead(stream); err != nil {
+			l.release()
+			return err
+		}
+	}
+	return x.run(l, another)
 }
 
 // run takes the request to the debuggee over a reserved stream and the response to the asker, and returns when both are over. another
