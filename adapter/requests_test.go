@@ -151,19 +151,8 @@ func TestTheScopeHasNoRequestThatCameAfterTheStop(t *testing.T) {
 			}
 		}
 	}}
-	b, ctx := startSession(t, func(o *Options) {
-		o.Start = f.start
-		o.Begin = func(context.Context, Wish) (Borrow, error) {
-			return &fakeBorrow{dir: sessionDir(t), done: make(chan struct{}), log: l}, nil
-		}
-	}), patiently(t)
-	b.initialize(ctx, "debugpy")
-	check(t, b.Launch(ctx, fakeLaunch(t), nil))
-	inside := func(path string) {
-		r := l.Begin(wire.Header{Port: 80, Protocol: wire.HTTP1})
-		r.Request([]byte("GET " + path + " HTTP/1.1\r\nHost: shop\r\n\r\n"))
-		r.Went(requests.Debuggee, "")
-	}
+	b, ctx := startLogged(t, f, l)
+	inside := func(path string) { cameIn(l, path) }
 	scope := func() string {
 		var body struct{ Scopes []scope }
 		check(t, b.request(ctx, "scopes", map[string]any{"frameId": 1}).Decode(&body))
@@ -339,18 +328,9 @@ func TestScopesDoNotWaitForADebuggerThatDoesNotTell(t *testing.T) {
 			}
 		}
 	}}
-	b, ctx := startSession(t, func(o *Options) {
-		o.Start = f.start
-		o.Begin = func(context.Context, Wish) (Borrow, error) {
-			return &fakeBorrow{dir: sessionDir(t), done: make(chan struct{}), log: l}, nil
-		}
-	}), patiently(t)
-	b.initialize(ctx, "debugpy")
-	check(t, b.Launch(ctx, fakeLaunch(t), nil))
+	b, ctx := startLogged(t, f, l)
 	for _, path := range []string{"/a", "/b"} {
-		r := l.Begin(wire.Header{Port: 80, Protocol: wire.HTTP1})
-		r.Request([]byte("GET " + path + " HTTP/1.1\r\nHost: shop\r\n\r\n"))
-		r.Went(requests.Debuggee, "")
+		cameIn(l, path)
 	}
 	_, err := b.Frames(ctx, 1)
 	check(t, err)
@@ -364,4 +344,25 @@ func TestScopesDoNotWaitForADebuggerThatDoesNotTell(t *testing.T) {
 	b.request(ctx, "threads", nil) // behind the late answer
 	check(t, b.Close())
 	b.over(nil)
+}
+
+// startLogged starts a session with f for a debugger, whose borrow has the log.
+func startLogged(t *testing.T, f *fake, l *requests.Log) (*bench, context.Context) {
+	t.Helper()
+	b, ctx := startSession(t, func(o *Options) {
+		o.Start = f.start
+		o.Begin = func(context.Context, Wish) (Borrow, error) {
+			return &fakeBorrow{dir: sessionDir(t), done: make(chan struct{}), log: l}, nil
+		}
+	}), patiently(t)
+	b.initialize(ctx, "debugpy")
+	check(t, b.Launch(ctx, fakeLaunch(t), nil))
+	return b, ctx
+}
+
+// cameIn records a request that the debuggee has.
+func cameIn(l *requests.Log, path string) {
+	r := l.Begin(wire.Header{Port: 80, Protocol: wire.HTTP1})
+	r.Request([]byte("GET " + path + " HTTP/1.1\r\nHost: shop\r\n\r\n"))
+	r.Went(requests.Debuggee, "")
 }

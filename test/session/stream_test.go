@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"podstep.dev/adapter/borrow/requests"
+	"podstep.dev/internal/testkit/dapclient"
+	"podstep.dev/internal/testkit/desk"
 )
 
 // TestAStreamStopsAtABreakpoint : a stream of HTTP/2 that the filter wants stops, is shown as what it is, and can be sent again; others of the
@@ -42,6 +44,21 @@ func TestAStreamStopsAtABreakpoint(t *testing.T) {
 	if r := first.reply(); r.by() != "debuggee" {
 		t.Errorf("the request that stopped: %+v", r)
 	}
+	replay, again := replayed(t, s, d)
+	if err := d.Resume(s.ctx, again.ThreadID); err != nil {
+		t.Fatal(err)
+	}
+	if e := s.over(replay); e.Status != 200 {
+		t.Errorf("the replay is listed as %+v", e)
+	}
+	_, _ = d.Request(s.ctx, "disconnect", map[string]any{})
+	<-d.Exited
+	s.cleared()
+}
+
+// replayed sends the first request again, over HTTP/2 as it came, and waits until the debugger stops in that.
+func replayed(t *testing.T, s *stage, d *desk.Session) (id uint64, again dapclient.Stop) {
+	t.Helper()
 	var replay struct{ ID uint64 }
 	decode(t, s, d, &replay, "podstep/replay", map[string]any{"id": 1})
 	again, err := d.Stopped(s.ctx)
@@ -51,15 +68,7 @@ func TestAStreamStopsAtABreakpoint(t *testing.T) {
 	if request := theRequest(t, s, d, again.ThreadID); request["protocol"] != "HTTP/2" || request["replayOf"] != "1" {
 		t.Errorf("the replay is shown as %v", request)
 	}
-	if err := d.Resume(s.ctx, again.ThreadID); err != nil {
-		t.Fatal(err)
-	}
-	if e := s.over(replay.ID); e.Status != 200 {
-		t.Errorf("the replay is listed as %+v", e)
-	}
-	_, _ = d.Request(s.ctx, "disconnect", map[string]any{})
-	<-d.Exited
-	s.cleared()
+	return replay.ID, again
 }
 
 // TestAStreamIsCopied : of a connection of HTTP/2 that carries everybody's, a mirror with a filter has its own requests stop, be listed as copies and
@@ -90,20 +99,12 @@ func TestAStreamIsCopied(t *testing.T) {
 	}
 	resume(stop.ThreadID)
 	s.over(1)
-	var replay struct{ ID uint64 }
-	decode(t, s, d, &replay, "podstep/replay", map[string]any{"id": 1})
-	again, err := d.Stopped(s.ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if request := theRequest(t, s, d, again.ThreadID); request["protocol"] != "HTTP/2" || request["replayOf"] != "1" {
-		t.Errorf("the replay is shown as %v", request)
-	}
+	replay, again := replayed(t, s, d)
 	if err := d.ClearBreakpoints(s.ctx, c.file); err != nil {
 		t.Fatal(err)
 	}
 	resume(again.ThreadID)
-	if e := s.over(replay.ID); e.Went != requests.Debuggee || e.Status != 200 {
+	if e := s.over(replay); e.Went != requests.Debuggee || e.Status != 200 {
 		t.Errorf("the replay is listed as %+v", e)
 	}
 	replies := s.ask(of("bob", "/cart/1"), of("alice", "/cart/2"), of("bob", "/cart/3"), of("alice", "/cart/4")).replies()
@@ -114,7 +115,7 @@ func TestAStreamIsCopied(t *testing.T) {
 	}
 	s.until("all are listed", func() bool { return len(s.listed()) >= 4 })
 	paths := map[string]bool{}
-	for _, id := range []uint64{1, replay.ID + 1, replay.ID + 2} {
+	for _, id := range []uint64{1, replay + 1, replay + 2} {
 		e := s.over(id)
 		if e.Went != requests.Copy || e.Status != 200 || e.Protocol != "HTTP/2" {
 			t.Errorf("listed as %+v, want a copy", e)
